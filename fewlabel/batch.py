@@ -1,0 +1,22 @@
+"""A batch of data, and which part of the data a loss is meant for."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+
+__all__ = ["UNLABELLED", "Batch", "Part"]
+
+UNLABELLED = -1
+"""The label of an example that has none."""
+
+Part = Literal["labelled", "unlabelled", "all"]
+"""The examples with a label (L), those without (U), or both (L ∪ U)."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Clean examples x, (B, ...), and their classes y, (B,) int64; −1 where there is no label."""
+
+    x: Tensor
+    y: Tensor

@@ -1,0 +1,123 @@
+"""Classifiers of noisy samples, and the one place that differentiates with respect to them.
+
+The logits f(x, t) in R^K define three things at once:
+
+    log p(y|x,t)              = f_y − logsumexp f            log_prob
+    g(x,t,y)                  = ∇_x log p(y|x,t)             likelihood_score
+    s_φ(x,t)                  = ∇_x logsumexp_y f(x,t)_y     internal_score
+
+The last one is the score of the classifier read as an energy-based model (Grathwohl et al. 2020,
+arXiv 1912.03263). It grows like 1/σ, which a plain network cannot follow, so the energy is
+preconditioned: see `NoisyClassifier`.
+"""
+
+from collections.abc import Callable
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from fewlabel.errors import UserError
+from fewlabel.process import Process, broadcast
+
+__all__ = ["Energy", "NoisyClassifier", "chosen_log_prob", "input_grad"]
+
+Energy = Literal["scaled", "quadratic", "plain"]
+
+
+def input_grad(
+    logits: Callable[[Tensor], Tensor],
+    reduce: Callable[[Tensor], Tensor],
+    x: Tensor,
+    *,
+    create_graph: bool = False,
+) -> Tensor:
+    """∇_x reduce(logits(x)), sample by sample.
+
+    Samples must not mix inside `logits` (GroupNorm, never BatchNorm): then the gradient of the
+    sum over the batch is each sample's own gradient.
+
+    Args:
+        logits: (B, ...) → (B, K).
+        reduce: (B, K) → (B,), for example a logsumexp.
+        x: (B, ...); its own graph is not followed.
+        create_graph: keep the graph, so that a loss on the gradient can be differentiated.
+
+    Returns:
+        The gradient, shaped like x.
+    """
+    with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):  # other kernels: no double backward
+        x = x.detach().requires_grad_()
+        (gradient,) = torch.autograd.grad(reduce(logits(x)).sum(), x, create_graph=create_graph)
+    return gradient
+
+
+def chosen_log_prob(logits: Tensor, y: Tensor) -> Tensor:
+    """log p(y|x) = log_softmax(f)_y for logits (B, K) and labels (B,); shape (B,)."""
+    return logits.log_softmax(-1).gather(-1, y[:, None])[:, 0]
+
+
+class NoisyClassifier(nn.Module):
+    """A noise-conditional classifier with a preconditioned energy.
+
+    With u = x/α, r = σ/α, σ_d the data's standard deviation and h the network's output,
+
+        f(x, t) = c(r) h(u/√(r²+σ_d²), ¼ log r) − ½ ‖u‖²/(r²+σ_d²)
+
+    The quadratic term is the same for all classes and cancels in p(y|x,t); its gradient is the
+    score of a Gaussian with the data's variance. What is left of the score has size
+    σ_d/(r√(r²+σ_d²)), so with c(r) = √(1 + σ_d²/r²) the network's own gradient stays of order
+    one at every noise level.
+
+    Args:
+        network: h(u, c_noise) → (B, K) for u (B, ...) and c_noise (B,), as in `ScoreModel`.
+        process: the noise process.
+        sigma_data: standard deviation of the data, greater than 0.
+        energy: "scaled" as above; "quadratic" with c = 1; "plain" is f = h, the papers' form.
+
+    Raises:
+        UserError: for an unknown energy.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        process: Process,
+        sigma_data: float,
+        energy: Energy = "scaled",
+    ) -> None:
+        super().__init__()
+        if energy not in get_args(Energy):
+            raise UserError(
+                f"energy {energy!r} is unknown; choose one of {', '.join(get_args(Energy))}"
+            )
+        self.network = network
+        self.process = process
+        self.sigma_data = sigma_data
+        self.energy = energy
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        """The logits f(x, t), (B, K), for x of shape (B, ...) and t of shape () or (B,)."""
+        t = t.expand(len(x))
+        ratio = self.process.noise_ratio(t)
+        norm = torch.sqrt(ratio**2 + self.sigma_data**2)
+        u = x / broadcast(self.process.alpha(t) * norm, x)
+        output = self.network(u, torch.log(ratio) / 4)
+        if self.energy == "plain":
+            return output
+        if self.energy == "scaled":
+            output = output * (norm / ratio)[:, None]
+        return output - u.flatten(1).square().sum(1, keepdim=True) / 2
+
+    def log_prob(self, x: Tensor, t: Tensor) -> Tensor:
+        """log p(y|x,t) for every class, (B, K)."""
+        return self(x, t).log_softmax(-1)
+
+    def likelihood_score(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
+        """g(x,t,y) = ∇_x log p(y|x,t) for labels y (B,); shaped like x."""
+        return input_grad(lambda x: self(x, t), lambda f: chosen_log_prob(f, y), x)
+
+    def internal_score(self, x: Tensor, t: Tensor) -> Tensor:
+        """s_φ(x,t) = ∇_x logsumexp_y f(x,t)_y; shaped like x."""
+        return input_grad(lambda x: self(x, t), lambda f: f.logsumexp(-1), x)

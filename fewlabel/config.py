@@ -1,0 +1,116 @@
+"""The configuration of a run: everything that decides its result, and nothing else."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from fewlabel.errors import UserError
+
+__all__ = ["ClassifierConfig", "Config", "FitConfig", "ScoreConfig", "read_yaml", "validated"]
+
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(gt=0)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class FitConfig(_Section):
+    """How a model is fitted: AdamW, linear warm-up, then a decay with √(1 − step/steps)."""
+
+    steps: Count
+    batch: Count = 64
+    learning_rate: Positive = 1e-3
+    warmup: int = Field(50, ge=0)
+    weight_decay: float = Field(0.01, ge=0)
+    clip: Positive = 1.0
+    ema: float = Field(0.995, ge=0, lt=1)
+    weights: dict[str, float] = {}
+    log_every: Count = 20
+    validate_every: Count = 100
+    checkpoint_every: Count = 100
+
+
+class ScoreConfig(_Section):
+    """The score model: a UNet (widths a level, layers a level, attention or not a level)."""
+
+    widths: tuple[Count, ...]
+    layers: Count = 1
+    attention: tuple[bool, ...]
+    fit: FitConfig
+
+
+class ClassifierConfig(_Section):
+    """The noise-conditional classifier: a small convolutional network and its energy."""
+
+    widths: tuple[Count, ...]
+    layers: Count = 1
+    energy: Literal["scaled", "quadratic", "plain"] = "scaled"
+    fit: FitConfig
+
+
+class Config(_Section):
+    """The whole configuration, as `train` writes it to RUN/config.yaml."""
+
+    data: str
+    size: Count | None = None
+    labels: str = "all"
+    method: str
+    seed: int = 0
+    preset: str
+    shape: tuple[Count, Count, Count]
+    sigma_data: Positive
+    process: dict[str, Any]
+    score: ScoreConfig
+    classifier: ClassifierConfig
+    score_from: str | None = None
+
+    def to_yaml(self) -> str:
+        """The configuration as YAML; `read_yaml` and `validated` read it back."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+
+
+def validated(values: dict[str, Any], where: str) -> Config:
+    """Check plain values and make them a `Config`.
+
+    Raises:
+        UserError: naming the first key that is unknown, missing or of the wrong kind.
+    """
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            message = f"unknown key; the keys there are {_keys(first['loc'])}"
+        else:
+            message = f"{first['msg'].lower()}, got {first.get('input')!r}"
+        raise UserError(f"{where}: {key}: {message}") from None
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file.
+
+    Raises:
+        UserError: if the file is missing, is not YAML or holds no mapping.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}; give the path of a YAML file") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise UserError(f"{path} holds no mapping; write `key: value` lines as in a config.yaml")
+    return values
+
+
+def _keys(location: tuple[int | str, ...]) -> str:
+    """The keys of the section that the last part of a location does not belong to."""
+    section: Any = Config
+    for part in location[:-1]:
+        section = section.model_fields[str(part)].annotation
+    return ", ".join(section.model_fields)

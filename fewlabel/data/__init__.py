@@ -1,0 +1,25 @@
+"""Data: sources, the split manifest, and the batches that a training step reads.
+
+``open_dataset`` gives a `Dataset`; ``draw_splits`` says which examples train, which of them may
+show their label, and which are held out; `Batches` gives the data of a step.
+"""
+
+from fewlabel.data.batches import Batches
+from fewlabel.data.cache import cache_folder
+from fewlabel.data.dataset import Dataset
+from fewlabel.data.digits import load_digits
+from fewlabel.data.folder import open_folder
+from fewlabel.data.sources import BUILTIN, open_dataset
+from fewlabel.data.splits import Splits, draw_splits
+
+__all__ = [
+    "BUILTIN",
+    "Batches",
+    "Dataset",
+    "Splits",
+    "cache_folder",
+    "draw_splits",
+    "load_digits",
+    "open_dataset",
+    "open_folder",
+]

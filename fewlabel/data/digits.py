@@ -1,0 +1,39 @@
+"""The 1797 handwritten digits, 8 × 8 grey, that come with scikit-learn: no download."""
+
+import hashlib
+
+import numpy as np
+
+from fewlabel.data.dataset import Dataset, fingerprint_of
+from fewlabel.errors import UserError
+
+__all__ = ["load_digits"]
+
+_SIDE = 8
+_LARGEST_VALUE = 16
+
+
+def load_digits(size: int | None = None) -> Dataset:
+    """The digits, all of them labelled.
+
+    Args:
+        size: None or 8; the digits come in no other size.
+    """
+    if size not in (None, _SIDE):
+        raise UserError(f"digits are 8 × 8, not {size} × {size}: leave the size out")
+    from sklearn import datasets  # slow to import
+
+    values, classes = datasets.load_digits(return_X_y=True)
+    levels = np.round(values * 255 / _LARGEST_VALUE).astype(np.uint8)
+    labels = classes.astype(np.int64)
+    class_names = tuple(str(digit) for digit in range(10))
+    content = hashlib.blake2b(levels.tobytes() + labels.tobytes()).hexdigest()
+    return Dataset(
+        name="digits",
+        images=levels.reshape(-1, _SIDE, _SIDE, 1),
+        labels=labels,
+        class_names=class_names,
+        fingerprint=fingerprint_of("digits", content, class_names),
+        test_fraction=0.15,
+        validation_fraction=0.1,
+    )

@@ -1,0 +1,155 @@
+"""Which training examples may show their label: a fraction, a number per class, all, or a CSV."""
+
+import csv
+import math
+import re
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fewlabel.data.dataset import Dataset
+from fewlabel.errors import UserError
+from fewlabel.randomness import generator_for
+
+__all__ = ["draw_labelled", "half_up", "listed_in_csv"]
+
+_FORMS = "give a fraction such as 0.05, a number per class such as 4/class, all, or a CSV file"
+
+
+def half_up(value: Fraction) -> int:
+    """The nearest integer, the larger one if two are."""
+    return math.floor(value + Fraction(1, 2))
+
+
+def draw_labelled(
+    dataset: Dataset, train: NDArray[np.int64], labels: str, seed: int
+) -> NDArray[np.int64]:
+    """Draw the examples whose labels may be used, stratified by class.
+
+    Each class has a random order that depends on the seed alone, and gives its first examples:
+    so of two draws with one seed the larger contains the smaller.
+
+    Args:
+        dataset: the data.
+        train: indices of the training examples.
+        labels: "0.05", "4/class" or "all".
+        seed: the seed of the draw.
+    """
+    by_class = [
+        _shuffled(train[dataset.labels[train] == label], seed, label)
+        for label in range(dataset.n_classes)
+    ]
+    if labels == "all":
+        return np.concatenate(by_class)
+    if per_class := re.fullmatch(r"(\d+)\s*/\s*class", labels):
+        count = int(per_class[1])
+        _check_count(dataset, by_class, count)
+        return np.concatenate([members[:count] for members in by_class])
+    return _first_fraction(by_class, _fraction(labels))
+
+
+def listed_in_csv(dataset: Dataset, path: Path) -> NDArray[np.int64]:
+    """The examples that a CSV lists in its column ``file``.
+
+    A column ``label``, if there is one, must agree with the dataset.
+    """
+    if dataset.files is None:
+        raise UserError(
+            f"{path} lists files, but {dataset.name} has none: give a fraction such as 0.05, a "
+            "number per class such as 4/class, or all"
+        )
+    index_of = {name: index for index, name in enumerate(dataset.files)}
+    chosen: dict[int, None] = {}
+    for line, row in _rows(path):
+        name = (row["file"] or "").strip()
+        where = f"{path}, line {line}"
+        if name not in index_of:
+            raise UserError(
+                f"{where}: there is no image '{name}' in {dataset.name}: give its path relative "
+                f"to the folder, such as {dataset.files[0]}"
+            )
+        index = index_of[name]
+        if index in chosen:
+            raise UserError(f"{where}: {name} is listed a second time: remove the line")
+        _check_label(dataset, index, row.get("label"), f"{where}: {name}")
+        chosen[index] = None
+    return np.array(list(chosen), dtype=np.int64)
+
+
+def _shuffled(members: NDArray[np.int64], seed: int, label: int) -> NDArray[np.int64]:
+    order = torch.randperm(len(members), generator=generator_for("labels", seed, label))
+    return members[order.numpy()]
+
+
+def _fraction(labels: str) -> Fraction:
+    """The exact number that the decimals say: 0.29 · 50 is 14.5 and no less."""
+    try:
+        fraction = Fraction(labels)
+    except (ValueError, ZeroDivisionError) as error:
+        raise UserError(f"labels '{labels}' are not understood: {_FORMS}") from error
+    if not 0 < fraction <= 1:
+        raise UserError(f"labels '{labels}' are no fraction above 0 and at most 1: {_FORMS}")
+    return fraction
+
+
+def _first_fraction(by_class: list[NDArray[np.int64]], fraction: Fraction) -> NDArray[np.int64]:
+    """The first examples of one order of all, which is stratified at every length.
+
+    After one example of each class, the next is of the class that is the furthest behind its
+    share (Sainte-Laguë's method). Largest remainders would not do: a class may lose an example
+    when the fraction grows, and the draws would not be nested.
+    """
+    members = np.concatenate(by_class)
+    sizes = np.concatenate([np.full(len(m), len(m)) for m in by_class])
+    rank = np.concatenate([np.arange(len(m)) for m in by_class])
+    order = np.lexsort(((2 * rank + 1) / sizes, rank > 0))
+    total = max(half_up(fraction * len(members)), int((rank == 0).sum()))
+    return members[order[:total]]
+
+
+def _check_count(dataset: Dataset, by_class: list[NDArray[np.int64]], count: int) -> None:
+    if count < 1:
+        raise UserError(f"labels '{count}/class' leave no label: {_FORMS}")
+    for name, members in zip(dataset.class_names, by_class, strict=True):
+        if len(members) < count:
+            raise UserError(
+                f"labels '{count}/class': class {name} of {dataset.name} has only {len(members)} "
+                f"labelled training examples: ask for at most {min(map(len, by_class))}/class"
+            )
+
+
+def _rows(path: Path) -> list[tuple[int, dict[str, str | None]]]:
+    """The rows of a CSV with their line numbers."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            reader = csv.DictReader(stream)
+            columns = reader.fieldnames or ()
+            rows = [(reader.line_num, row) for row in reader]
+    except OSError as error:
+        raise UserError(
+            f"labels file {path} cannot be read ({error.strerror}): check the path"
+        ) from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"labels file {path} is no CSV: save it as CSV in UTF-8") from error
+    if "file" not in columns:
+        raise UserError(f"labels file {path} has no column 'file': name it in the first line")
+    if not rows:
+        raise UserError(f"labels file {path} lists no files: add a line for each labelled image")
+    return rows
+
+
+def _check_label(dataset: Dataset, index: int, given: str | None, where: str) -> None:
+    known = int(dataset.labels[index])
+    if known < 0:
+        raise UserError(
+            f"{where} has no label in {dataset.name}: "
+            "move it into the sub-folder of its class or remove the line"
+        )
+    if given and given.strip() != dataset.class_names[known]:
+        raise UserError(
+            f"{where} is of class {dataset.class_names[known]}, not "
+            f"{given.strip()}: correct the line or move the image"
+        )

@@ -1,0 +1,170 @@
+"""The split manifest: which examples train, which of them show their label, which are held out."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fewlabel.batch import UNLABELLED, Part
+from fewlabel.data.dataset import Dataset
+from fewlabel.data.labels import draw_labelled, half_up, listed_in_csv
+from fewlabel.errors import UserError
+from fewlabel.randomness import generator_for
+
+__all__ = ["Splits", "draw_splits"]
+
+_SMALLEST_SPLIT_CLASS = 3
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The indices of each part of a dataset, in ascending order.
+
+    Args:
+        train: the training examples.
+        validation: held out for choices made in training.
+        test: held out for the final figures.
+        labelled: the training examples whose labels may be used.
+        labels: what was asked for: "0.05", "4/class", "all" or the path of a CSV.
+        seed: the seed of the labelled draw.
+        fingerprint: of the dataset.
+        class_names: of the dataset.
+        data: name of the dataset.
+    """
+
+    train: tuple[int, ...]
+    validation: tuple[int, ...]
+    test: tuple[int, ...]
+    labelled: tuple[int, ...]
+    labels: str
+    seed: int
+    fingerprint: str
+    class_names: tuple[str, ...]
+    data: str
+
+    def indices(self, part: Part) -> NDArray[np.int64]:
+        """The training examples of a part, ascending."""
+        chosen = self.labelled if part == "labelled" else self.train
+        found = np.array(chosen, dtype=np.int64)
+        return np.setdiff1d(found, self.labelled) if part == "unlabelled" else found
+
+    def training_labels(self, dataset: Dataset) -> NDArray[np.int64]:
+        """(N,): the labels that training may see, −1 everywhere else."""
+        visible = np.full(len(dataset), UNLABELLED, dtype=np.int64)
+        labelled = self.indices("labelled")
+        visible[labelled] = dataset.labels[labelled]
+        return visible
+
+    def check(self, dataset: Dataset, where: str) -> None:
+        """Raise unless the manifest was drawn from this dataset.
+
+        Args:
+            dataset: the data at hand.
+            where: what to call the holder of the manifest, such as "run folder runs/a".
+        """
+        if self.fingerprint != dataset.fingerprint:
+            raise UserError(
+                f"{where} was made from another dataset ({self.data}, "
+                f"{len(self.class_names)} classes) than {dataset.name}, or its files or image "
+                "size changed: choose another --out or give the original data"
+            )
+
+    def to_json(self) -> dict[str, Any]:
+        """A document of plain lists, integers and strings."""
+        return {
+            key: list(value) if isinstance(value, tuple) else value
+            for key, value in asdict(self).items()
+        }
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> "Splits":
+        """The manifest that `to_json` wrote."""
+        values: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value
+            for key, value in document.items()
+        }
+        try:
+            return cls(**values)
+        except TypeError as error:
+            raise UserError(
+                f"the stored labels are no split manifest ({error}): draw them again into another "
+                "run folder"
+            ) from error
+
+
+def draw_splits(dataset: Dataset, labels: str, seed: int) -> Splits:
+    """Hold out validation and test examples, and draw the labelled ones from the rest.
+
+    What is held out depends on the dataset alone, so that every draw of labels is judged on the
+    same examples. Only a CSV changes that: the files it lists always train.
+
+    Args:
+        dataset: the data.
+        labels: a fraction of the training labels ("0.05"), a number per class ("4/class"),
+            "all", or the path of a ``.csv`` file with a column ``file``.
+        seed: the seed of the draw; of two draws with one seed the larger contains the smaller.
+    """
+    if dataset.n_classes < 2:
+        raise UserError(f"{dataset.name} has fewer than two classes: add data of another class")
+    train, validation, test = _hold_out(dataset)
+    spec = labels.strip()
+    if spec.lower().endswith(".csv"):
+        labelled = listed_in_csv(dataset, Path(spec))
+        _check_every_class(dataset, labelled, spec)
+        train = np.union1d(train, labelled)
+        validation, test = (np.setdiff1d(held, labelled) for held in (validation, test))
+    else:
+        _check_every_class(dataset, train, spec)
+        labelled = draw_labelled(dataset, train, spec, seed)
+    return Splits(
+        train=_ascending(train),
+        validation=_ascending(validation),
+        test=_ascending(test),
+        labelled=_ascending(labelled),
+        labels=spec,
+        seed=seed,
+        fingerprint=dataset.fingerprint,
+        class_names=dataset.class_names,
+        data=dataset.name,
+    )
+
+
+def _hold_out(dataset: Dataset) -> tuple[NDArray[np.int64], ...]:
+    """Train, validation and test, stratified by class; no label is a stratum of its own."""
+    train, validation, test = [], [], []
+    for stratum in (UNLABELLED, *range(dataset.n_classes)):
+        members = np.flatnonzero(dataset.labels == stratum)
+        generator = generator_for("held out", stratum)
+        members = members[torch.randperm(len(members), generator=generator).numpy()]
+        n_test = _held_out(len(members), dataset.test_fraction, keep=1)
+        n_validation = _held_out(len(members), dataset.validation_fraction, keep=1 + n_test)
+        test.append(members[:n_test])
+        validation.append(members[n_test : n_test + n_validation])
+        train.append(members[n_test + n_validation :])
+    return np.concatenate(train), np.concatenate(validation), np.concatenate(test)
+
+
+def _held_out(n: int, fraction: float, keep: int) -> int:
+    """How many of n examples to hold out: at least one, but none of the smallest classes."""
+    if fraction == 0 or n < _SMALLEST_SPLIT_CLASS:
+        return 0
+    return min(max(1, half_up(Fraction(str(fraction)) * n)), n - keep)
+
+
+def _check_every_class(dataset: Dataset, indices: NDArray[np.int64], spec: str) -> None:
+    present = set(dataset.labels[indices].tolist())
+    for label, name in enumerate(dataset.class_names):
+        if label not in present:
+            raise UserError(
+                f"labels '{spec}' of {dataset.name} leave class {name} without a labelled "
+                "training example: label at least one, or remove the class"
+            )
+
+
+def _ascending(indices: NDArray[np.int64]) -> tuple[int, ...]:
+    return tuple(np.sort(indices).tolist())

@@ -1,0 +1,11 @@
+"""The errors that people see: one line that says what is wrong, where, and the mend."""
+
+__all__ = ["TrainingError", "UserError"]
+
+
+class UserError(ValueError):
+    """Wrong usage or bad input (exit status 2). The message names the place and the mend."""
+
+
+class TrainingError(RuntimeError):
+    """Work that failed while it was under way (exit status 1), such as a non-finite loss."""

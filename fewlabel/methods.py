@@ -1,0 +1,104 @@
+"""The table of methods: which losses train which model on which data, and what joins them.
+
+A method is a row. To add one, write its loss as a `Term` in `fewlabel/objectives/` (if it needs a
+new one) and add a row here; training, guidance, sampling and every command take it from there.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import nn
+
+from fewlabel.batch import Part
+from fewlabel.errors import UserError
+from fewlabel.objectives import (
+    CrossEntropy,
+    DenoisingScoreMatching,
+    Objective,
+    SelfCalibration,
+    Term,
+)
+
+__all__ = ["DEFAULT", "METHODS", "Loss", "Method", "find_method", "objective"]
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A term, the part of the data it is computed on, and its default weight."""
+
+    term: type[Term]
+    part: Part
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class Method:
+    """A row of the table.
+
+    Attributes:
+        summary: one line for `fewlabel methods`.
+        source: where it was published.
+        score: the losses of the score model, by name.
+        classifier: the losses of the noise-conditional classifier, by name.
+    """
+
+    summary: str
+    source: str
+    score: Mapping[str, Loss]
+    classifier: Mapping[str, Loss]
+
+
+_UNCONDITIONAL = {"dsm": Loss(DenoisingScoreMatching, "all")}
+_CROSS_ENTROPY = {"ce": Loss(CrossEntropy, "labelled")}
+
+METHODS: dict[str, Method] = {
+    "cg": Method(
+        "classifier guidance: cross-entropy on the labelled data",
+        "Dhariwal & Nichol 2021, arXiv 2105.05233",
+        score=_UNCONDITIONAL,
+        classifier=_CROSS_ENTROPY,
+    ),
+    "cg-sc-labeled": Method(
+        "classifier guidance, self-calibrated on the labelled data",
+        "Huang, Chen & Lin 2023, arXiv 2307.04081",
+        score=_UNCONDITIONAL,
+        classifier=_CROSS_ENTROPY | {"sc": Loss(SelfCalibration, "labelled", 0.1)},
+    ),
+    "cg-sc-all": Method(
+        "classifier guidance, self-calibrated on labelled and unlabelled data",
+        "Huang, Chen & Lin 2023, arXiv 2307.04081",
+        score=_UNCONDITIONAL,
+        classifier=_CROSS_ENTROPY | {"sc": Loss(SelfCalibration, "all", 0.1)},
+    ),
+}
+DEFAULT = "cg-sc-all"
+
+
+def find_method(name: str) -> Method:
+    """The row called `name`.
+
+    Raises:
+        UserError: if there is none.
+    """
+    if name not in METHODS:
+        raise UserError(f"method {name!r} is unknown; choose one of {', '.join(METHODS)}")
+    return METHODS[name]
+
+
+def objective(
+    losses: Mapping[str, Loss], model: nn.Module, weights: Mapping[str, float]
+) -> Objective:
+    """The objective that trains `model` with these losses at these weights.
+
+    Raises:
+        UserError: for a weight whose loss the method does not have.
+    """
+    if unknown := set(weights) - set(losses):
+        raise UserError(
+            f"weights.{min(unknown)}: the method has no such loss; it has {', '.join(losses)}"
+        )
+    return Objective(
+        terms={name: loss.term(model) for name, loss in losses.items()},
+        parts={name: loss.part for name, loss in losses.items()},
+        weights={name: weights.get(name, loss.weight) for name, loss in losses.items()},
+    )

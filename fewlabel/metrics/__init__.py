@@ -1,0 +1,17 @@
+"""Metrics on features and on a judge's verdicts: pure functions, statistics in float64."""
+
+from fewlabel.metrics.accuracy import generation_accuracy, generation_hits
+from fewlabel.metrics.classwise import intra
+from fewlabel.metrics.frechet import fid, frechet_distance
+from fewlabel.metrics.intervals import Estimate, batch_means, proportion
+
+__all__ = [
+    "Estimate",
+    "batch_means",
+    "fid",
+    "frechet_distance",
+    "generation_accuracy",
+    "generation_hits",
+    "intra",
+    "proportion",
+]

@@ -1,0 +1,36 @@
+"""From a configuration to the two models of a run."""
+
+import torch
+
+from fewlabel import process as processes
+from fewlabel.classifier import NoisyClassifier
+from fewlabel.config import Config
+from fewlabel.networks.convolutional import ConvClassifier
+from fewlabel.networks.unet import UNet
+from fewlabel.randomness import generator_for
+from fewlabel.score import ScoreModel
+
+__all__ = ["build_classifier", "build_score_model"]
+
+
+def build_score_model(config: Config) -> ScoreModel:
+    """The untrained score model; its weights are a function of config.seed."""
+    _seed_weights(config, "score")
+    score = config.score
+    network = UNet(config.shape[0], score.widths, score.layers, score.attention)
+    model = ScoreModel(network, processes.from_config(config.process), config.sigma_data)
+    return model.to(memory_format=torch.channels_last)
+
+
+def build_classifier(config: Config, n_classes: int) -> NoisyClassifier:
+    """The untrained classifier; its weights are a function of config.seed."""
+    _seed_weights(config, "classifier")
+    section = config.classifier
+    network = ConvClassifier(config.shape[0], n_classes, section.widths, section.layers)
+    process = processes.from_config(config.process)
+    model = NoisyClassifier(network, process, config.sigma_data, section.energy)
+    return model.to(memory_format=torch.channels_last)
+
+
+def _seed_weights(config: Config, stage: str) -> None:
+    torch.manual_seed(generator_for("weights", config.seed, stage).initial_seed())

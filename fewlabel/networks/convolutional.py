@@ -1,0 +1,77 @@
+"""A noise-conditional convolutional classifier.
+
+GroupNorm keeps samples apart and SiLU keeps the gradient with respect to the image smooth: both
+matter, because guidance and self-calibration use that gradient.
+"""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fewlabel.networks.embeddings import NoiseEmbedding
+
+__all__ = ["ConvClassifier"]
+
+_GRID = 4  # features keep 4 × 4 places: under strong noise only the coarse layout tells classes
+
+
+class _Block(nn.Module):
+    """A residual block modulated by the noise embedding (scale and shift after the norm)."""
+
+    def __init__(self, inputs: int, outputs: int, embedding: int) -> None:
+        super().__init__()
+        self.norm1, self.norm2 = nn.GroupNorm(8, inputs), nn.GroupNorm(8, outputs)
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, padding=1)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1)
+        self.modulation = nn.Linear(embedding, 2 * outputs)
+        self.skip = nn.Conv2d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        scale, shift = self.modulation(embedding)[..., None, None].chunk(2, dim=1)
+        hidden = self.conv1(functional.silu(self.norm1(x)))
+        hidden = self.norm2(hidden) * (1 + scale) + shift
+        return self.skip(x) + self.conv2(functional.silu(hidden))
+
+
+class ConvClassifier(nn.Module):
+    """h(u, c_noise) in R^K for images of any size.
+
+    Args:
+        channels: image channels.
+        classes: K.
+        widths: channels of each resolution level, multiples of 8; each level halves the size.
+        layers: residual blocks a level.
+    """
+
+    def __init__(self, channels: int, classes: int, widths: Sequence[int], layers: int) -> None:
+        super().__init__()
+        embedding = 4 * widths[0]
+        self.embedding = NoiseEmbedding(embedding)
+        self.stem = nn.Conv2d(channels, widths[0], 3, padding=1)
+        self.levels = nn.ModuleList()
+        inputs = widths[0]
+        for width in widths:
+            blocks = [_Block(inputs, width, embedding)]
+            blocks += [_Block(width, width, embedding) for _ in range(layers - 1)]
+            self.levels.append(nn.ModuleList(blocks))
+            inputs = width
+        self.norm = nn.GroupNorm(8, inputs)
+        self.project = nn.Linear(inputs * _GRID**2, inputs)
+        self.head = nn.Linear(inputs, classes)
+
+    def features(self, u: Tensor, c_noise: Tensor) -> Tensor:
+        """The features under the last layer, (B, widths[-1])."""
+        embedding = self.embedding(c_noise)
+        hidden = self.stem(u)
+        for depth, level in enumerate(self.levels):
+            if depth:
+                hidden = functional.avg_pool2d(hidden, 2, ceil_mode=True)
+            for block in level:
+                hidden = block(hidden, embedding)
+        hidden = functional.adaptive_avg_pool2d(functional.silu(self.norm(hidden)), _GRID)
+        return functional.silu(self.project(hidden.flatten(1)))
+
+    def forward(self, u: Tensor, c_noise: Tensor) -> Tensor:
+        """(B, C, H, W) and (B,) → (B, K)."""
+        return self.head(self.features(u, c_noise))

@@ -1,0 +1,43 @@
+"""Self-calibration: the classifier's own energy is fitted to the data's score."""
+
+from torch import Tensor
+
+from fewlabel.batch import Batch
+from fewlabel.classifier import NoisyClassifier, input_grad
+from fewlabel.objectives.term import Term
+from fewlabel.process import broadcast
+from fewlabel.randomness import StepRandom
+from fewlabel.score import score_weight
+
+__all__ = ["SelfCalibration"]
+
+
+class SelfCalibration(Term):
+    """λ(t) ½‖s_φ(x_t, t) + z/σ‖² with the internal score s_φ = ∇_x logsumexp_y f_φ(x, t)_y.
+
+    Huang, Chen & Lin 2023, arXiv 2307.04081. It needs no labels: on labelled and unlabelled data
+    alike it regularises the classifier through the weights that score and classes share. λ is
+    `score_weight`; the sum runs over dimensions.
+
+    Args:
+        classifier: the classifier that is trained.
+    """
+
+    double_backward = True
+
+    def __init__(self, classifier: NoisyClassifier) -> None:
+        super().__init__()
+        self.classifier = classifier
+
+    def forward(self, batch: Batch, random: StepRandom) -> Tensor:
+        """The loss of each example, (B,); labels are not used."""
+        process = self.classifier.process
+        t = process.training_time(random.quantiles_like(batch.x))
+        noise = random.normal_like(batch.x)
+        x_t = process.perturb(batch.x, t, noise)
+        internal_score = input_grad(
+            lambda x: self.classifier(x, t), lambda f: f.logsumexp(-1), x_t, create_graph=True
+        )
+        error = internal_score + noise / broadcast(process.sigma(t), noise)
+        weight = score_weight(process, t, self.classifier.sigma_data)
+        return weight * error.square().flatten(1).sum(1) / 2

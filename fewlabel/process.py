@@ -1,0 +1,221 @@
+"""Noise processes: x_t = α(t) x0 + σ(t) z with z ~ N(0, I).
+
+A process is the pair (α, σ) as functions of its own time t, plus what follows from them. Its
+forward equation is dx = f(t) x dt + g(t) dw with
+
+    f(t) = d log α / dt,        g(t)² = dσ²/dt − 2 f(t) σ(t)².
+
+The noise ratio r(t) = σ(t)/α(t) grows strictly with t, and in the coordinates (x/α, r) every
+process looks alike; preconditioning and deterministic samplers work there.
+
+Times are tensors of shape () or (B,); `broadcast` lines a time up with a batch of samples.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from fewlabel.errors import UserError
+
+__all__ = ["EDM", "PROCESSES", "VE", "Process", "broadcast", "from_config"]
+
+
+def broadcast(t: Tensor, x: Tensor) -> Tensor:
+    """Shape a per-sample quantity t, () or (B,), so that it multiplies x, (B, ...)."""
+    return t.reshape(-1, *(1,) * (x.dim() - 1)) if t.dim() else t
+
+
+@dataclass(frozen=True)
+class Process(ABC):
+    """A Gaussian perturbation kernel p(x_t | x0) = N(α(t) x0, σ(t)² I)."""
+
+    name: ClassVar[str]
+
+    @property
+    @abstractmethod
+    def t_min(self) -> float:
+        """The smallest time that is sampled and trained on."""
+
+    @property
+    @abstractmethod
+    def t_max(self) -> float:
+        """The time at which x_t is distributed as the prior."""
+
+    @abstractmethod
+    def alpha(self, t: Tensor) -> Tensor:
+        """α(t), the scale of the data; the shape of t."""
+
+    @abstractmethod
+    def sigma(self, t: Tensor) -> Tensor:
+        """σ(t), the standard deviation of the noise; the shape of t."""
+
+    @abstractmethod
+    def drift(self, t: Tensor) -> Tensor:
+        """f(t) = d log α / dt, the linear drift coefficient; the shape of t."""
+
+    @abstractmethod
+    def diffusion(self, t: Tensor) -> Tensor:
+        """g(t) of the forward equation; the shape of t."""
+
+    @abstractmethod
+    def time_at(self, ratio: Tensor) -> Tensor:
+        """The time t at which σ(t)/α(t) equals ratio > 0; the inverse of `noise_ratio`."""
+
+    @abstractmethod
+    def training_time(self, u: Tensor) -> Tensor:
+        """The quantile function of the training-time distribution, at u in (0, 1)."""
+
+    def noise_ratio(self, t: Tensor) -> Tensor:
+        """r(t) = σ(t)/α(t); the shape of t."""
+        return self.sigma(t) / self.alpha(t)
+
+    def perturb(self, x0: Tensor, t: Tensor, noise: Tensor) -> Tensor:
+        """x_t = α(t) x0 + σ(t) z for x0 and z = noise of shape (B, ...) and t of shape (B,)."""
+        return broadcast(self.alpha(t), x0) * x0 + broadcast(self.sigma(t), x0) * noise
+
+    def prior(self, noise: Tensor) -> Tensor:
+        """A sample of the prior N(0, σ(t_max)² I) from standard normal noise of any shape."""
+        return self.sigma(torch.tensor(self.t_max, dtype=noise.dtype)).to(noise.device) * noise
+
+    def config(self) -> dict[str, Any]:
+        """The process as plain data; `from_config` reads it back."""
+        return {"name": self.name, **asdict(self)}
+
+
+def _check_sigmas(name: str, sigma_min: float, sigma_max: float) -> None:
+    if not 0 < sigma_min < sigma_max < math.inf:
+        raise UserError(
+            f"process {name}: sigma_min={sigma_min:g} and sigma_max={sigma_max:g} do not satisfy "
+            f"0 < sigma_min < sigma_max; give a smaller sigma_min or a larger sigma_max"
+        )
+
+
+@dataclass(frozen=True)
+class VE(Process):
+    """Variance exploding: α = 1, σ(t) = σ_min (σ_max/σ_min)^t for t in [0, 1].
+
+    Song et al. 2021, "Score-Based Generative Modeling through Stochastic Differential
+    Equations", arXiv 2011.13456. Training times are uniform, so log σ is.
+
+    Args:
+        sigma_min: σ at t = 0, greater than 0.
+        sigma_max: σ at t = 1; about the largest distance between two data points.
+
+    Raises:
+        UserError: unless 0 < sigma_min < sigma_max.
+    """
+
+    name: ClassVar[str] = "ve"
+    sigma_min: float = 0.01
+    sigma_max: float = 50.0
+
+    def __post_init__(self) -> None:
+        _check_sigmas(self.name, self.sigma_min, self.sigma_max)
+
+    @property
+    def t_min(self) -> float:  # noqa: D102
+        return 0.0
+
+    @property
+    def t_max(self) -> float:  # noqa: D102
+        return 1.0
+
+    @property
+    def _log_range(self) -> float:
+        return math.log(self.sigma_max / self.sigma_min)
+
+    def alpha(self, t: Tensor) -> Tensor:  # noqa: D102
+        return torch.ones_like(t)
+
+    def sigma(self, t: Tensor) -> Tensor:  # noqa: D102
+        return self.sigma_min * torch.exp(t * self._log_range)
+
+    def drift(self, t: Tensor) -> Tensor:  # noqa: D102
+        return torch.zeros_like(t)
+
+    def diffusion(self, t: Tensor) -> Tensor:  # noqa: D102
+        return self.sigma(t) * math.sqrt(2 * self._log_range)
+
+    def time_at(self, ratio: Tensor) -> Tensor:  # noqa: D102
+        return torch.log(ratio / self.sigma_min) / self._log_range
+
+    def training_time(self, u: Tensor) -> Tensor:  # noqa: D102
+        return u
+
+
+@dataclass(frozen=True)
+class EDM(Process):
+    """σ itself is the time: α = 1, σ(t) = t; training log σ ~ N(p_mean, p_std²).
+
+    Karras et al. 2022, "Elucidating the Design Space of Diffusion-Based Generative Models",
+    arXiv 2206.00364.
+
+    Args:
+        sigma_min: the smallest σ that is sampled, greater than 0.
+        sigma_max: the σ of the prior.
+        p_mean: mean of log σ in training.
+        p_std: standard deviation of log σ in training, greater than 0.
+
+    Raises:
+        UserError: unless 0 < sigma_min < sigma_max and p_std > 0.
+    """
+
+    name: ClassVar[str] = "edm"
+    sigma_min: float = 0.002
+    sigma_max: float = 80.0
+    p_mean: float = -1.2
+    p_std: float = 1.2
+
+    def __post_init__(self) -> None:
+        _check_sigmas(self.name, self.sigma_min, self.sigma_max)
+        if not self.p_std > 0:
+            raise UserError(f"process edm: p_std={self.p_std:g} is not positive; 1.2 is usual")
+
+    @property
+    def t_min(self) -> float:  # noqa: D102
+        return self.sigma_min
+
+    @property
+    def t_max(self) -> float:  # noqa: D102
+        return self.sigma_max
+
+    def alpha(self, t: Tensor) -> Tensor:  # noqa: D102
+        return torch.ones_like(t)
+
+    def sigma(self, t: Tensor) -> Tensor:  # noqa: D102
+        return t
+
+    def drift(self, t: Tensor) -> Tensor:  # noqa: D102
+        return torch.zeros_like(t)
+
+    def diffusion(self, t: Tensor) -> Tensor:  # noqa: D102
+        return torch.sqrt(2 * t)
+
+    def time_at(self, ratio: Tensor) -> Tensor:  # noqa: D102
+        return ratio
+
+    def training_time(self, u: Tensor) -> Tensor:  # noqa: D102
+        return torch.exp(self.p_mean + self.p_std * torch.special.ndtri(u))
+
+
+PROCESSES: dict[str, type[Process]] = {cls.name: cls for cls in (VE, EDM)}
+
+
+def from_config(config: dict[str, Any]) -> Process:
+    """Build the process that `Process.config` described.
+
+    Raises:
+        UserError: for an unknown name or parameter.
+    """
+    parameters = dict(config)
+    name = parameters.pop("name", None)
+    if name not in PROCESSES:
+        raise UserError(f"process {name!r} is unknown; choose one of {', '.join(PROCESSES)}")
+    try:
+        return PROCESSES[name](**parameters)
+    except TypeError as error:
+        raise UserError(f"process {name}: {error}; its parameters are in `help(fewlabel.process)`")

@@ -1,0 +1,85 @@
+"""Progress of long work, with the time left, on standard error.
+
+In a terminal it is a bar; elsewhere a line when the work begins, every ten seconds, and when it
+ends, so that a log shows it too.
+"""
+
+import contextlib
+import sys
+import time
+from collections.abc import Iterator
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+__all__ = ["Task", "track"]
+
+_QUIET_SECONDS = 10.0
+
+
+class Task:
+    """Work of a known length; the base class shows nothing."""
+
+    def set(self, done: int, total: int, note: str = "") -> None:
+        """Show that `done` of `total` are done, with a note such as the current loss."""
+
+
+class _Bar(Task):
+    def __init__(self, progress: Progress, title: str) -> None:
+        self._progress = progress
+        self._task = progress.add_task(title, total=None, note="")
+
+    def set(self, done: int, total: int, note: str = "") -> None:
+        self._progress.update(self._task, completed=done, total=total, note=note)
+
+
+class _Lines(Task):
+    def __init__(self, title: str) -> None:
+        self._title = title
+        self._first: tuple[float, int] | None = None
+        self._shown = 0.0
+
+    def set(self, done: int, total: int, note: str = "") -> None:
+        now = time.monotonic()
+        first_time, first_done = self._first = self._first or (now, done)
+        if done < total and now - self._shown < _QUIET_SECONDS:
+            return
+        self._shown = now
+        spent, gained = now - first_time, done - first_done
+        left = f", {_clock(spent * (total - done) / gained)} left" if gained else ""
+        if done >= total:
+            left = f", {_clock(spent)}"
+        line = f"{self._title}: {done}/{total}{left}{'  ' + note if note else ''}"
+        print(line, file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def track(title: str) -> Iterator[Task]:
+    """Show the progress of one piece of work while the block runs."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _Lines(title)
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Progress(*columns, console=console, transient=False) as progress:
+        yield _Bar(progress, title)
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}:{rest:02d}"

@@ -1,0 +1,76 @@
+"""Random numbers that depend on what they are for, not on what was drawn before.
+
+Training: the draws of a step come from (seed, step), so a resumed run needs no generator state.
+They are drawn for the whole global batch and each process keeps its own rows, so the number of
+processes does not change them. Sampling: the draws of a sample come from (seed, its index), so
+the batch size does not change them. Everything is drawn on the CPU, so the device does not either.
+"""
+
+import hashlib
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+__all__ = ["SampleRandom", "StepRandom", "generator_for"]
+
+
+def generator_for(*key: int | str) -> torch.Generator:
+    """A CPU generator that is a function of the key alone."""
+    digest = hashlib.blake2b(repr(key).encode(), digest_size=8).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
+
+
+class StepRandom:
+    """The random numbers of one training step, one row for each example of this process.
+
+    Args:
+        seed: the seed of the run.
+        step: the training step.
+        purpose: what the numbers are for; other purposes draw independent numbers.
+        rank: index of this process.
+        world: number of processes.
+    """
+
+    def __init__(
+        self, seed: int, step: int, purpose: str = "", rank: int = 0, world: int = 1
+    ) -> None:
+        self._generator = generator_for("step", seed, step, purpose)
+        self._rank, self._world = rank, world
+
+    def normal_like(self, x: Tensor) -> Tensor:
+        """Standard normal numbers, shaped like x."""
+        noise = torch.randn(len(x) * self._world, *x.shape[1:], generator=self._generator)
+        return self._own_rows(noise, x)
+
+    def quantiles_like(self, x: Tensor) -> Tensor:
+        """Stratified uniform numbers in (0, 1), one a row of x, in random order; (B,).
+
+        One number falls in each of the global batch's equal strata; each alone is uniform.
+        """
+        n = len(x) * self._world
+        strata = torch.randperm(n, generator=self._generator)
+        jitter = torch.rand(n, generator=self._generator, dtype=torch.float64)
+        quantiles = (strata + jitter.clamp(1e-6, 1 - 1e-6)) / n
+        return self._own_rows(quantiles.float().clamp(1e-6, 1 - 1e-6), x)
+
+    def _own_rows(self, values: Tensor, x: Tensor) -> Tensor:
+        values = values[self._rank * len(x) : (self._rank + 1) * len(x)]
+        dtype = x.dtype if x.is_floating_point() else torch.float32
+        return values.to(device=x.device, dtype=dtype)
+
+
+class SampleRandom:
+    """The random numbers of a batch of samples, each with a generator of its own.
+
+    Args:
+        seed: the seed of the request.
+        indices: the index of each sample in the request.
+    """
+
+    def __init__(self, seed: int, indices: Sequence[int]) -> None:
+        self._generators = [generator_for("sample", seed, index) for index in indices]
+
+    def normal(self, shape: Sequence[int]) -> Tensor:
+        """Standard normal numbers, (number of samples, *shape), float32 on the CPU."""
+        return torch.stack([torch.randn(*shape, generator=g) for g in self._generators])

@@ -1,0 +1,1 @@
+"""Figures, image grids and the HTML page: import the submodule that you need."""

@@ -1,0 +1,221 @@
+"""Grids of images as PNG files.
+
+Every pixel of an image becomes a square of whole screen pixels (nearest neighbour), so a grid
+shows exactly what was sampled.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from fewlabel.errors import UserError
+from fewlabel.files import replacing
+
+__all__ = ["class_grid", "image_grid", "save_images"]
+
+SIDE = 48
+"""About how many pixels a tiny image is enlarged to."""
+GAP = 3
+"""Pixels between images, and of the frame around them."""
+BLOCK_GAP = 20
+"""Pixels between methods."""
+MARGIN = 12
+LABEL_GAP = 10
+"""Pixels between the names of the classes and the images."""
+FONT, LARGEST_FONT = 15, 28
+"""Text grows with the width of the grid, so that it can be read where the grid is shown small."""
+LABEL_EMS = 12
+"""The longest name of a class, in multiples of the font's size, before it is cut."""
+INK, PAPER, FRAME = (34, 34, 34), (255, 255, 255), (58, 84, 130)
+"""Of text, of the ground, and of what parts the images: neither black nor white, as they are."""
+
+Block = Mapping[str, Tensor]
+"""The images (n, C, H, W) of each class by the class's name."""
+
+
+def class_grid(columns: Mapping[str, Block], path: str | Path, title: str | None = None) -> Path:
+    """Draw one row a class with the methods side by side.
+
+    Args:
+        columns: for each method's title, such as "real" or "cg, scale 2", the images of each
+            class by its name: (n, C, H, W) in [−1, 1], C being 1 or 3, all of one size. A class
+            that a method lacks is left blank.
+        path: the PNG file to write.
+        title: a line above the grid.
+
+    Returns:
+        The path that was written.
+
+    Raises:
+        UserError: no images, images of different sizes, NaN, or a file that cannot be written.
+    """
+    blocks = [_block_pictures(heading, block) for heading, block in columns.items()]
+    names = list(dict.fromkeys(name for block in blocks for name in block))
+    layout = _Layout.of([row for block in blocks for row in block.values()])
+    wide = [max(map(len, block.values()), default=0) for block in blocks]
+    font = _font(sum(map(layout.width, wide)))
+    labels = [_shortened(name, font) for name in names]
+    left = MARGIN + math.ceil(max(font.getlength(label) for label in labels)) + LABEL_GAP
+    top = MARGIN + _line_height(font) * (2 if title else 1)
+    widths = [
+        max(layout.width(n), math.ceil(font.getlength(heading)))
+        for n, heading in zip(wide, columns, strict=True)
+    ]
+    right = left + sum(widths) + BLOCK_GAP * (len(widths) - 1)
+    canvas, draw = _canvas(right, top + layout.height(len(names)), title, font)
+    rows = [layout.row(top, i) for i in range(len(names))]
+    for label, y in zip(labels, rows, strict=True):
+        draw.text((left - LABEL_GAP, y + layout.cell[1] // 2), label, INK, font, anchor="rm")
+    for heading, block, width in zip(columns, blocks, widths, strict=True):
+        draw.text((left, top - GAP - 3), heading, INK, font, anchor="ld")
+        for name, y in zip(names, rows, strict=True):
+            layout.paste(canvas, block.get(name, []), left, y)
+        left += width + BLOCK_GAP
+    return _write(canvas, path)
+
+
+def image_grid(
+    images: Tensor, path: str | Path, title: str | None = None, per_row: int | None = None
+) -> Path:
+    """Draw images in rows.
+
+    Args:
+        images: (n, C, H, W) in [−1, 1], C being 1 or 3.
+        path: the PNG file to write.
+        title: a line above the grid.
+        per_row: how many images a row holds; by default about as many as there are rows.
+
+    Returns:
+        The path that was written.
+
+    Raises:
+        UserError: no images, NaN, or a file that cannot be written.
+    """
+    pictures = _pictures(images, "images")
+    layout = _Layout.of([pictures])
+    per_row = min(per_row or math.ceil(math.sqrt(len(pictures))), len(pictures))
+    rows = [pictures[i : i + per_row] for i in range(0, len(pictures), per_row)]
+    font = _font(layout.width(per_row))
+    top = MARGIN + (_line_height(font) if title else 0)
+    right, bottom = MARGIN + layout.width(per_row), top + layout.height(len(rows))
+    canvas, _ = _canvas(right, bottom, title, font)
+    for i, row in enumerate(rows):
+        layout.paste(canvas, row, MARGIN, layout.row(top, i))
+    return _write(canvas, path)
+
+
+def save_images(images: Tensor, folder: str | Path, stem: str) -> list[Path]:
+    """Write each image to `folder/stem-0000.png` and so on, at its own size.
+
+    Args:
+        images: (n, C, H, W) in [−1, 1], C being 1 or 3; −1 becomes 0 and 1 becomes 255.
+        folder: where to write; made if it is not there.
+        stem: what the names begin with.
+
+    Returns:
+        The paths, in the order of the images.
+
+    Raises:
+        UserError: no images, NaN, or a file that cannot be written.
+    """
+    pictures = _pictures(images, "images")
+    return [_write(p, Path(folder) / f"{stem}-{i:04d}.png") for i, p in enumerate(pictures)]
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """How large images of one size are drawn; `cell` is (width, height) in pixels."""
+
+    cell: tuple[int, int]
+
+    @classmethod
+    def of(cls, rows: Sequence[Sequence[Image.Image]]) -> "_Layout":
+        sizes = sorted({picture.size for row in rows for picture in row})
+        if len(sizes) != 1:
+            found = " and ".join(f"{w}×{h}" for w, h in sizes) or "no images"
+            raise UserError(f"a grid needs images of one size and got {found}: resize them first")
+        width, height = sizes[0]
+        zoom = max(1, round(SIDE / max(width, height)))
+        return cls((width * zoom, height * zoom))
+
+    def width(self, n: int) -> int:
+        return n * (self.cell[0] + GAP) - GAP
+
+    def height(self, n: int) -> int:
+        return n * (self.cell[1] + GAP) - GAP
+
+    def row(self, top: int, i: int) -> int:
+        return top + i * (self.cell[1] + GAP)
+
+    def paste(
+        self, canvas: Image.Image, pictures: Sequence[Image.Image], left: int, top: int
+    ) -> None:
+        """Draw a row of pictures in their frame."""
+        if pictures:
+            size = self.width(len(pictures)) + 2 * GAP, self.cell[1] + 2 * GAP
+            canvas.paste(FRAME, (left - GAP, top - GAP, left - GAP + size[0], top - GAP + size[1]))
+        for picture in pictures:
+            canvas.paste(picture.resize(self.cell, Image.Resampling.NEAREST), (left, top))
+            left += self.cell[0] + GAP
+
+
+def _block_pictures(heading: str, block: Block) -> dict[str, list[Image.Image]]:
+    return {name: _pictures(x, f"{heading}, class {name}") for name, x in block.items()}
+
+
+def _pictures(images: Tensor, name: str) -> list[Image.Image]:
+    if images.ndim != 4 or images.shape[1] not in (1, 3) or not images.numel():
+        raise UserError(
+            f"{name}: shape {tuple(images.shape)}: give (n, C, H, W) with n ≥ 1 and C 1 or 3"
+        )
+    if images.isnan().any():
+        raise UserError(f"{name}: pixels are NaN: check the sampler's scale and steps")
+    levels = ((images.detach().float().clamp(-1, 1) + 1) * 127.5).round()
+    arrays = levels.to("cpu", torch.uint8).permute(0, 2, 3, 1).numpy()
+    return [Image.fromarray(a[..., 0] if a.shape[-1] == 1 else a) for a in arrays]
+
+
+def _font(width: int) -> ImageFont.FreeTypeFont:
+    """The font for a grid whose images are `width` pixels wide together."""
+    import matplotlib  # for its font, which has more letters than Pillow's own
+
+    file = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
+    return ImageFont.truetype(file, min(max(FONT, width // 48), LARGEST_FONT))
+
+
+def _line_height(font: ImageFont.FreeTypeFont) -> int:
+    """The height of a line of text with the space below it."""
+    return sum(font.getmetrics()) + 8
+
+
+def _shortened(name: str, font: ImageFont.FreeTypeFont) -> str:
+    longest = LABEL_EMS * font.size
+    if font.getlength(name) <= longest:
+        return name
+    while font.getlength(name + "…") > longest:
+        name = name[:-1]
+    return name + "…"
+
+
+def _canvas(
+    right: int, bottom: int, title: str | None, font: ImageFont.FreeTypeFont
+) -> tuple[Image.Image, ImageDraw.ImageDraw]:
+    """A canvas with the title on it and a margin beyond `right`, `bottom` and the title."""
+    if title:
+        right = max(right, MARGIN + math.ceil(font.getlength(title)))
+    canvas = Image.new("RGB", (right + MARGIN, bottom + MARGIN), PAPER)
+    draw = ImageDraw.Draw(canvas)
+    if title:
+        draw.text((MARGIN, MARGIN), title, INK, font)
+    return canvas, draw
+
+
+def _write(picture: Image.Image, path: str | Path) -> Path:
+    with replacing(path) as temporary:
+        picture.save(temporary, format="PNG")
+    return Path(path)

@@ -1,0 +1,223 @@
+"""A run: the folder that training leaves behind, opened to sample from it and to judge it."""
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from fewlabel import guidance, samplers
+from fewlabel.classifier import NoisyClassifier
+from fewlabel.config import Config
+from fewlabel.data import Dataset, Splits, open_dataset
+from fewlabel.errors import UserError
+from fewlabel.models import build_classifier, build_score_model
+from fewlabel.progress import Task
+from fewlabel.run_folder import RunFolder
+from fewlabel.score import ScoreModel
+
+if TYPE_CHECKING:
+    from fewlabel.metrics.report import Report
+
+__all__ = ["DEFAULT_SCALE", "Run", "Samples", "load"]
+
+DEFAULT_SCALE = 2.0
+_BATCH = 256
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Images, what they were asked to be, and what they cost.
+
+    Attributes:
+        images: (n, C, H, W) in [-1, 1].
+        labels: (n,) the class asked for.
+        nfe: evaluations of the score network and of the classifier for each sample.
+        seconds: time for all of them.
+    """
+
+    images: Tensor
+    labels: Tensor
+    nfe: int
+    seconds: float
+
+
+class Run:
+    """A finished run.
+
+    Args:
+        folder: the run's folder.
+        device: where to compute, such as "cpu" or "cuda"; by default a GPU if there is one.
+
+    Raises:
+        UserError: if the folder is no run.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], device: str | None = None) -> None:
+        self.folder = RunFolder(folder)
+        self.config: Config = self.folder.read_config()
+        self.splits: Splits = self.folder.read_splits()
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The name of each class, in the order of the labels."""
+        return self.splits.class_names
+
+    @cached_property
+    def score_model(self) -> ScoreModel:
+        """The unconditional score model, with averaged weights."""
+        return self._trained(build_score_model(self.config), "score")
+
+    @cached_property
+    def classifier(self) -> NoisyClassifier:
+        """The noise-conditional classifier, with averaged weights."""
+        model = build_classifier(self.config, len(self.class_names))
+        return self._trained(model, "classifier")
+
+    @cached_property
+    def dataset(self) -> Dataset:
+        """The data the run was made from; an error if it has changed since."""
+        dataset = open_dataset(self.config.data, self.config.size)
+        self.splits.check(dataset, f"run folder {self.folder.path}")
+        return dataset
+
+    def sample(
+        self,
+        label: int | str | Sequence[int] | Tensor | None = None,
+        n: int = 64,
+        scale: float = DEFAULT_SCALE,
+        **options: Any,
+    ) -> Tensor:
+        """Images of a class, (n, C, H, W) in [-1, 1]; the arguments are those of `draw`."""
+        return self.draw(label, n, scale, **options).images
+
+    def draw(
+        self,
+        label: int | str | Sequence[int] | Tensor | None = None,
+        n: int = 64,
+        scale: float = DEFAULT_SCALE,
+        *,
+        sampler: str = samplers.DEFAULT,
+        steps: int | None = None,
+        seed: int = 0,
+        interval: tuple[float, float] | None = None,
+        batch_size: int = _BATCH,
+        progress: Task | None = None,
+    ) -> Samples:
+        """Draw images of a class and count what they cost.
+
+        Image i depends on (seed, i) and its class alone, not on n or the batch size.
+
+        Args:
+            label: a class by index or name, one class a sample, or None for all classes in turn.
+            n: how many images.
+            scale: guidance scale; 0 ignores the label, 1 is Bayes' rule, more is more typical.
+            sampler: a name in `samplers.SAMPLERS`.
+            steps: grid points of the sampler; None for its default.
+            seed: fixes the noise.
+            interval: (σ_low, σ_high) outside which the guidance is off; None for everywhere.
+            batch_size: how many are drawn together.
+            progress: shows how many are done.
+
+        Raises:
+            UserError: for a class that does not exist or an option out of range.
+        """
+        labels = self._labels(label, n)
+        if batch_size < 1:
+            raise UserError(f"batch size {batch_size} is not positive; 256 is usual")
+        process = self.score_model.process
+        times = None
+        if interval is not None:
+            low, high = process.time_at(torch.tensor(interval, dtype=torch.float32)).tolist()
+            times = (low, high)
+        score, likelihood = _Counted(self.score_model), _Counted(self.classifier.likelihood_score)
+        began, images, nfe = time.monotonic(), [], 0
+        for start in range(0, n, batch_size):
+            of_batch = labels[start : start + batch_size].to(self.device)
+            score.calls = likelihood.calls = 0
+            images.append(
+                samplers.sample(
+                    guidance.classifier(score, likelihood, of_batch, scale, times),
+                    process,
+                    (len(of_batch), *self.config.shape),
+                    sampler,
+                    steps,
+                    seed,
+                    first=start,
+                    device=self.device,
+                ).cpu()
+            )
+            nfe = score.calls + likelihood.calls
+            if progress:
+                progress.set(start + len(of_batch), n)
+        clamped = torch.cat(images).clamp(-1, 1)
+        return Samples(clamped, labels, nfe, time.monotonic() - began)
+
+    def evaluate(
+        self,
+        metrics: Sequence[str] = ("accuracy", "intra-fid"),
+        scales: Sequence[float] = (DEFAULT_SCALE,),
+        **options: Any,
+    ) -> "Report":
+        """Judge samples of every class; see `fewlabel.metrics.evaluate.evaluate`."""
+        from fewlabel.metrics.evaluate import evaluate
+
+        return evaluate(self, metrics, scales, **options)
+
+    def class_index(self, label: int | str) -> int:
+        """The index of a class given by name or index.
+
+        Raises:
+            UserError: if there is no such class.
+        """
+        if isinstance(label, str) and label in self.class_names:
+            return self.class_names.index(label)
+        try:
+            index = int(label)
+        except ValueError:
+            index = -1
+        if not 0 <= index < len(self.class_names):
+            names = ", ".join(self.class_names[:20]) + (", …" if len(self.class_names) > 20 else "")
+            raise UserError(
+                f"class {str(label)!r} is unknown to {self.folder.path}; choose one of {names}"
+            )
+        return index
+
+    def _labels(self, label: int | str | Sequence[int] | Tensor | None, n: int) -> Tensor:
+        if n < 1:
+            raise UserError(f"n={n} samples were asked for; ask for at least 1")
+        if label is None:
+            return torch.arange(n) % len(self.class_names)
+        if isinstance(label, int | str):
+            return torch.full((n,), self.class_index(label))
+        labels = torch.tensor([self.class_index(int(one)) for one in label])
+        if len(labels) != n:
+            raise UserError(f"{len(labels)} labels for n={n} samples; give one label a sample")
+        return labels
+
+    def _trained(self, model: Any, stage: str) -> Any:
+        weights = self.folder.checkpoints(stage).ema_weights()
+        model.load_state_dict(weights)
+        return model.to(self.device).eval().requires_grad_(False)
+
+
+def load(folder: str | os.PathLike[str], device: str | None = None) -> Run:
+    """Open a run folder; see `Run`."""
+    return Run(folder, device)
+
+
+class _Counted:
+    """Calls a function and counts how often."""
+
+    def __init__(self, function: Any) -> None:
+        self.function, self.calls = function, 0
+
+    def __call__(self, *arguments: Tensor) -> Tensor:
+        self.calls += 1
+        return self.function(*arguments)

@@ -1,0 +1,144 @@
+"""The files of a run folder, and nothing of what is in them.
+
+    config.yaml          the whole configuration, versions, git revision
+    labels.json          the split manifest: who trains, who is held out, whose label is used
+    score/  classifier/  checkpoints, see `fewlabel.training.checkpoint`
+    metrics.jsonl        one line a logging step
+    samples/             pictures
+    report.html          the page to look at
+"""
+
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from fewlabel.config import Config, read_yaml, validated
+from fewlabel.data import Splits
+from fewlabel.errors import UserError
+from fewlabel.files import write_json, write_text
+from fewlabel.training.checkpoint import Checkpoints
+
+__all__ = ["STAGES", "RunFolder", "read_config"]
+
+STAGES = ("score", "classifier")
+_PROVENANCE = ("versions", "revision")
+
+
+class RunFolder:
+    """The folder of a run.
+
+    Args:
+        path: the folder; it need not exist yet.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    @property
+    def exists(self) -> bool:
+        """Whether the folder holds a run."""
+        return (self.path / "config.yaml").is_file()
+
+    def begin(self, config: Config, splits: Splits) -> None:
+        """Write the manifest and the configuration; the folder is a run from then on."""
+        if self.path.exists() and any(self.path.iterdir()) and not self.exists:
+            if not (self.path / "labels.json").is_file():  # else: stopped between the two files
+                raise UserError(f"{self.path} holds other files and is no run; give another --out")
+        write_json(self.path / "labels.json", splits.to_json())
+        provenance = {"versions": _versions(), "revision": _revision()}
+        text = config.to_yaml() + yaml.safe_dump(provenance, sort_keys=False)
+        write_text(self.path / "config.yaml", text)
+
+    def read_config(self) -> Config:
+        """The configuration.
+
+        Raises:
+            UserError: if the folder is no run.
+        """
+        if not self.path.is_dir():
+            raise UserError(f"there is no run folder {self.path}; `fewlabel train` makes one")
+        if not self.exists:
+            raise UserError(f"{self.path} is no run folder: it has no config.yaml; give another")
+        return read_config(self.path / "config.yaml")
+
+    def read_splits(self) -> Splits:
+        """The split manifest."""
+        path = self.path / "labels.json"
+        try:
+            return Splits.from_json(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path} cannot be read ({error}); train into another --out") from None
+
+    def checkpoints(self, stage: str) -> Checkpoints:
+        """The checkpoints of a stage, "score" or "classifier"."""
+        return Checkpoints(self.path / stage)
+
+    def steps_done(self, stage: str) -> int:
+        """Steps up to the newest whole checkpoint of a stage."""
+        newest = self.checkpoints(stage).newest()
+        return newest[0] if newest else 0
+
+    @property
+    def log(self) -> Path:
+        """metrics.jsonl."""
+        return self.path / "metrics.jsonl"
+
+    def records(self) -> list[dict[str, Any]]:
+        """What was logged; a last line cut short by a crash is left out."""
+        if not self.log.exists():
+            return []
+        records = []
+        for line in self.log.read_text(encoding="utf-8").splitlines():
+            try:
+                records.append(json.loads(line))
+            except ValueError:
+                continue
+        return records
+
+    def append(self, record: Mapping[str, Any]) -> None:
+        """Add a line to the log."""
+        with self.log.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(record) + "\n")
+
+    def forget_after(self, stage: str, step: int) -> None:
+        """Drop what was logged of a stage after a step that training goes on from."""
+        records = self.records()
+        kept = [r for r in records if r["stage"] != stage or r["step"] <= step]
+        if len(kept) != len(records):
+            write_text(self.log, "".join(json.dumps(record) + "\n" for record in kept))
+
+
+def read_config(path: Path) -> Config:
+    """The configuration in a config.yaml, without the versions it was made with."""
+    values = read_yaml(path)
+    return validated({k: v for k, v in values.items() if k not in _PROVENANCE}, str(path))
+
+
+def _versions() -> dict[str, str]:
+    packages = ("fewlabel", "torch", "diffusers", "accelerate", "numpy")
+    return {"python": platform.python_version()} | {name: version(name) for name in packages}
+
+
+def _revision() -> str | None:
+    """The git revision of the working directory, if it is in a repository."""
+    try:
+        done = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=12"],
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=False,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip() or None

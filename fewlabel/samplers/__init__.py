@@ -1,0 +1,84 @@
+"""Samplers: score function in, samples out. They know nothing of classifiers, labels or papers.
+
+A sampler is a plain function (score, process, x, times) → x that carries samples from the first
+time to the last. `sample` puts prior, time grid, sampler and the final denoising step together.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from fewlabel.errors import UserError
+from fewlabel.process import Process
+from fewlabel.randomness import SampleRandom
+from fewlabel.samplers import grids
+from fewlabel.samplers.dpm_solver import dpm_solver_2m
+from fewlabel.samplers.heun import heun
+from fewlabel.score import ScoreFunction, denoised
+
+__all__ = ["DEFAULT", "SAMPLERS", "Sampler", "dpm_solver_2m", "grids", "heun", "sample"]
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """A row of the table of samplers."""
+
+    function: Callable[[ScoreFunction, Process, Tensor, Tensor], Tensor]
+    grid: Callable[[Process, int], Tensor]
+    steps: int
+    summary: str
+
+
+SAMPLERS = {
+    "dpm++": Sampler(
+        dpm_solver_2m, grids.karras, 24, "DPM-Solver++(2M), order 2, one evaluation a step"
+    ),
+    "heun": Sampler(heun, grids.karras, 32, "Heun on the Karras grid, order 2, two a step"),
+}
+DEFAULT = "dpm++"
+
+
+@torch.no_grad()
+def sample(
+    score: ScoreFunction,
+    process: Process,
+    shape: Sequence[int],
+    sampler: str = DEFAULT,
+    steps: int | None = None,
+    seed: int = 0,
+    first: int = 0,
+    device: torch.device | str = "cpu",
+) -> Tensor:
+    """Draw samples of x0 by following a score function from the prior.
+
+    Sample i depends on (seed, first + i) alone, not on how many are drawn together.
+
+    Args:
+        score: the score function.
+        process: its noise process.
+        shape: (n, *shape of one sample).
+        sampler: a name in `SAMPLERS`.
+        steps: number of grid points, at least 2, or the sampler's default; the last step after
+            them denoises: x0 = E[x0 | x_{t_min}].
+        seed: fixes the noise.
+        first: index of the first sample of this batch in the whole request.
+        device: where the score function computes.
+
+    Returns:
+        Samples, `shape`, float32.
+
+    Raises:
+        UserError: for an unknown sampler or fewer than 2 steps.
+    """
+    if sampler not in SAMPLERS:
+        raise UserError(f"sampler {sampler!r} is unknown; choose one of {', '.join(SAMPLERS)}")
+    row = SAMPLERS[sampler]
+    steps = row.steps if steps is None else steps
+    if steps < 2:
+        raise UserError(f"steps={steps} is too few for a time grid; give at least 2")
+    times = row.grid(process, steps).to(device, torch.float32)
+    noise = SampleRandom(seed, range(first, first + shape[0])).normal(shape[1:])
+    x = row.function(score, process, process.prior(noise.to(device)), times)
+    return denoised(score(x, times[-1]), x, times[-1], process)

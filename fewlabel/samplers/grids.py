@@ -1,0 +1,37 @@
+"""Time grids: decreasing times (steps,) from t_max to t_min at which a sampler stops."""
+
+import torch
+from torch import Tensor
+
+from fewlabel.process import Process
+
+__all__ = ["karras", "log_snr"]
+
+
+def karras(process: Process, steps: int, rho: float = 7.0) -> Tensor:
+    """Noise ratios r_i = (r_max^{1/ρ} + i/(N−1) (r_min^{1/ρ} − r_max^{1/ρ}))^ρ, as times.
+
+    Karras et al. 2022, arXiv 2206.00364, eq. 5.
+    """
+    high, low = _ratio_range(process)
+    ramp = torch.linspace(0, 1, steps, dtype=torch.float64)
+    ratios = (high ** (1 / rho) + ramp * (low ** (1 / rho) - high ** (1 / rho))) ** rho
+    return _times(process, ratios)
+
+
+def log_snr(process: Process, steps: int) -> Tensor:
+    """Times at which λ = log(α/σ) is evenly spaced."""
+    high, low = _ratio_range(process)
+    return _times(process, torch.logspace(0, 1, steps, float(low / high), dtype=torch.float64) * high)
+
+
+def _ratio_range(process: Process) -> tuple[Tensor, Tensor]:
+    ends = torch.tensor([process.t_max, process.t_min], dtype=torch.float64)
+    high, low = process.noise_ratio(ends)
+    return high, low
+
+
+def _times(process: Process, ratios: Tensor) -> Tensor:
+    times = process.time_at(ratios)
+    times[0], times[-1] = process.t_max, process.t_min  # exact ends, whatever the rounding
+    return times

@@ -1,0 +1,70 @@
+"""Score models: a network, a process and a preconditioning make a score function.
+
+The network sees inputs of unit variance and predicts targets of unit variance at every noise
+level (Karras et al. 2022, arXiv 2206.00364, table 1). In the coordinates u = x/α, r = σ/α:
+
+    D(x, t) = c_skip(r) u + c_out(r) F(c_in(r) u, c_noise(r))       E[x0 | x_t]
+    s(x, t) = (α D(x, t) − x) / σ²                                  ∇_x log p_t(x)
+
+with c_skip = σ_d²/(r²+σ_d²), c_out = r σ_d/√(r²+σ_d²), c_in = 1/√(r²+σ_d²), c_noise = ¼ log r,
+where σ_d is the standard deviation of the data.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from fewlabel.process import Process, broadcast
+
+__all__ = ["ScoreFunction", "ScoreModel", "denoised", "score_weight"]
+
+ScoreFunction = Callable[[Tensor, Tensor], Tensor]
+"""(x: (B, ...), t: () or (B,)) → the score ∇_x log p_t(x), shaped like x."""
+
+
+def denoised(score: Tensor, x: Tensor, t: Tensor, process: Process) -> Tensor:
+    """Tweedie's formula E[x0 | x_t] = (x_t + σ² s(x_t, t)) / α, shaped like x."""
+    alpha, sigma = broadcast(process.alpha(t), x), broadcast(process.sigma(t), x)
+    return (x + sigma**2 * score) / alpha
+
+
+def score_weight(process: Process, t: Tensor, sigma_data: float) -> Tensor:
+    """λ(t) = σ² (1 + r²/σ_d²): makes ‖s + z/σ‖² of order one at every noise level.
+
+    It is the weight of Karras et al. 2022 (arXiv 2206.00364, eq. 8), λ_EDM = (r²+σ_d²)/(r σ_d)²
+    on ‖D − x0‖², written for scores: D − x0 = (σ²/α)(s + z/σ).
+    """
+    return process.sigma(t) ** 2 * (1 + (process.noise_ratio(t) / sigma_data) ** 2)
+
+
+class ScoreModel(nn.Module):
+    """A trained or trainable score function s_θ(x, t) ≈ ∇_x log p_t(x).
+
+    Args:
+        network: F(u, c_noise) with u of shape (B, ...) and c_noise of shape (B,), both of order
+            one; returns a tensor shaped like u. This one method is all a network needs.
+        process: the noise process whose scores are meant.
+        sigma_data: standard deviation σ_d of the data, greater than 0.
+    """
+
+    def __init__(self, network: nn.Module, process: Process, sigma_data: float) -> None:
+        super().__init__()
+        self.network = network
+        self.process = process
+        self.sigma_data = sigma_data
+
+    def denoise(self, x: Tensor, t: Tensor) -> Tensor:
+        """D(x, t) ≈ E[x0 | x_t = x], shaped like x."""
+        t = t.expand(len(x))
+        ratio = self.process.noise_ratio(t)
+        u = x / broadcast(self.process.alpha(t), x)
+        norm = torch.sqrt(ratio**2 + self.sigma_data**2)
+        c_skip, c_out = (self.sigma_data / norm) ** 2, ratio * self.sigma_data / norm
+        output = self.network(u / broadcast(norm, x), torch.log(ratio) / 4)
+        return broadcast(c_skip, x) * u + broadcast(c_out, x) * output
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        """s_θ(x, t) for x of shape (B, ...) and t of shape () or (B,); shaped like x."""
+        alpha, sigma = broadcast(self.process.alpha(t), x), broadcast(self.process.sigma(t), x)
+        return (alpha * self.denoise(x, t) - x) / sigma**2

@@ -1,0 +1,128 @@
+"""From what a user asked for to the whole configuration of a run, before anything is built."""
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from fewlabel import methods, presets
+from fewlabel.config import Config, read_yaml, validated
+from fewlabel.data import Dataset, Splits, draw_splits, open_dataset
+from fewlabel.errors import UserError
+from fewlabel.progress import track
+
+__all__ = ["Plan", "plan"]
+
+_PROVENANCE = ("versions", "revision")
+
+
+class Plan:
+    """A resolved configuration with the data and the split manifest it speaks of."""
+
+    def __init__(self, config: Config, dataset: Dataset, splits: Splits) -> None:
+        self.config, self.dataset, self.splits = config, dataset, splits
+
+
+def plan(
+    data: str | os.PathLike[str] | None,
+    *,
+    options: Mapping[str, Any],
+    steps: int | None = None,
+    score: Path | None = None,
+    config: Path | None = None,
+    overrides: Iterable[str] = (),
+) -> Plan:
+    """Resolve a configuration: preset, then YAML file, then options, then `--set`, key by key.
+
+    Args:
+        data: the dataset; may be None if the YAML file names it.
+        options: values of top-level keys; None means not given.
+        steps: training steps of each stage.
+        score: the run whose score model is used.
+        config: a YAML file such as the config.yaml of a run.
+        overrides: "dotted.key=value" strings; values are YAML.
+
+    Raises:
+        UserError: for whatever is wrong with them or the data.
+    """
+    asked = read_yaml(config) if config else {}
+    for key in _PROVENANCE:
+        asked.pop(key, None)
+    given = {key: value for key, value in options.items() if value is not None}
+    asked = _merged(asked, given | ({"data": _absolute(data)} if data is not None else {}))
+    if steps is not None:
+        asked = _merged(asked, {stage: {"fit": {"steps": steps}} for stage in _STAGES})
+    for text in overrides:
+        asked = _merged(asked, _override(text))
+    if "data" not in asked:
+        raise UserError("no data: name a built-in dataset or a folder, as in `train digits`")
+    methods.find_method(asked.setdefault("method", methods.DEFAULT))
+    dataset = _open(asked)
+    splits = draw_splits(dataset, str(asked.get("labels", "all")), int(asked.get("seed", 0)))
+    asked["preset"] = asked.get("preset") or presets.preset_for(dataset.shape)
+    values = _merged(presets.find_preset(asked["preset"]), asked)
+    values |= {"size": max(dataset.shape[1:]), "shape": dataset.shape}
+    if score is not None:
+        values |= _shared_score(score, dataset)
+    values.setdefault("sigma_data", round(dataset.spread(splits.train), 4))
+    return Plan(validated(values, "configuration"), dataset, splits)
+
+
+_STAGES = ("score", "classifier")
+
+
+def _open(asked: Mapping[str, Any]) -> Dataset:
+    with track("reading images") as task:
+        return open_dataset(asked["data"], asked.get("size"), task.set)
+
+
+def _absolute(data: str | os.PathLike[str]) -> str:
+    """A path that means the same from every working directory; names stay as they are."""
+    path = Path(data)
+    return str(path.resolve()) if path.exists() else os.fspath(data)
+
+
+def _shared_score(folder: Path, dataset: Dataset) -> dict[str, Any]:
+    """The keys that follow from using the score model of another run."""
+    source = validated(_without_provenance(folder / "config.yaml"), str(folder / "config.yaml"))
+    if source.shape != dataset.shape:
+        raise UserError(
+            f"the score model of {folder} makes images of {_size(source.shape)}, "
+            f"{dataset.name} has {_size(dataset.shape)}; give --size {source.size} or another run"
+        )
+    shared = source.model_dump(include={"score", "process", "sigma_data"})
+    return shared | {"score_from": str(folder.resolve())}
+
+
+def _without_provenance(path: Path) -> dict[str, Any]:
+    values = read_yaml(path)
+    return {key: value for key, value in values.items() if key not in _PROVENANCE}
+
+
+def _size(shape: tuple[int, int, int]) -> str:
+    channels, height, width = shape
+    return f"{height}×{width} with {channels} channel{'s' if channels > 1 else ''}"
+
+
+def _override(text: str) -> dict[str, Any]:
+    key, separator, value = text.partition("=")
+    if not separator or not key:
+        raise UserError(f"--set {text}: not of the form key=value, such as score.fit.steps=2000")
+    try:
+        nested: Any = yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise UserError(f"--set {text}: the value is not YAML; quote it") from None
+    for part in reversed(key.split(".")):
+        nested = {part: nested}
+    return nested
+
+
+def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with the keys of `over` on top, nested mappings key by key."""
+    result = dict(base)
+    for key, value in over.items():
+        both = isinstance(value, Mapping) and isinstance(result.get(key), Mapping)
+        result[key] = _merged(result[key], value) if both else value
+    return result

@@ -1,0 +1,43 @@
+import numpy as np
+import pytest
+import torch
+from sklearn import datasets
+
+from fewlabel.data import dataset as dataset_module
+from fewlabel.data import load_digits
+
+
+def test_digits_are_those_of_scikit_learn_in_order() -> None:
+    values, classes = datasets.load_digits(return_X_y=True)
+    digits = load_digits()
+    indices = [0, 17, 1796]
+    restored = (digits.examples(indices).double().numpy() + 1) / 2 * 16
+    assert digits.examples(indices).shape == (3, *digits.shape) == (3, 1, 8, 8)
+    # half of a grey level of 255, in units of 16
+    np.testing.assert_allclose(restored.reshape(3, 64), values[indices], atol=8 / 255 + 1e-6)
+    np.testing.assert_array_equal(digits.labels, classes)
+    assert [digits.class_names[k] for k in digits.labels[:3]] == ["0", "1", "2"]
+
+
+def test_examples_cover_the_range_and_keep_the_order_asked_for() -> None:
+    digits = load_digits()
+    forwards, backwards = digits.examples([5, 9]), digits.examples(torch.tensor([9, 5]))
+    assert torch.equal(forwards, backwards.flip(0))
+    everything = digits.examples(np.arange(len(digits)))
+    assert everything.min() == -1
+    assert everything.max() == 1
+
+
+@pytest.mark.parametrize("chunk_bytes", [1, 1000, 2**24])
+def test_spread_is_the_standard_deviation(
+    chunk_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dataset_module, "_CHUNK_BYTES", chunk_bytes)
+    digits = load_digits()
+    indices = np.arange(3, 203)
+    expected = digits.examples(indices).double().std(correction=0).item()
+    assert digits.spread(indices) == pytest.approx(expected, rel=1e-6)
+
+
+def test_fingerprint_of_digits_is_stable_in_a_process() -> None:
+    assert load_digits().fingerprint == load_digits(8).fingerprint

@@ -1,0 +1,78 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from fewlabel.errors import UserError
+from fewlabel.metrics import batch_means, proportion
+
+
+@pytest.mark.parametrize(("hits", "n"), [(0, 7), (7, 7), (1, 1), (45, 50), (311, 1000)])
+def test_wilson_interval_agrees_with_scipy(hits: int, n: int) -> None:
+    estimate = proportion([True] * hits + [False] * (n - hits))
+    judge = stats.binomtest(hits, n).proportion_ci(0.95, method="wilson")
+    assert estimate.value == hits / n
+    assert (estimate.low, estimate.high) == pytest.approx((judge.low, judge.high), abs=1e-12)
+    assert 0 <= estimate.low <= estimate.value <= estimate.high <= 1
+
+
+def test_wilson_ends_solve_the_score_equation() -> None:
+    """(p − q)² = z² q(1−q)/N at both ends q."""
+    estimate = proportion(torch.arange(40) < 31)
+    for q in (estimate.low, estimate.high):
+        assert (0.775 - q) ** 2 == pytest.approx(1.959963984540054**2 * q * (1 - q) / 40)
+
+
+def test_proportion_takes_bools_arrays_and_tensors() -> None:
+    assert proportion([True, False]) == proportion(np.array([1, 0])) == proportion(torch.eye(2)[0])
+
+
+@pytest.mark.parametrize("n", [10, 50, 400])
+def test_wilson_coverage(n: int) -> None:
+    """Averaged over p, exactly: the binomial weight of the outcomes whose interval holds p."""
+    estimates = [proportion(torch.arange(n) < k) for k in range(n + 1)]
+    low = np.array([e.low for e in estimates])
+    high = np.array([e.high for e in estimates])
+    coverage = []
+    for p in np.linspace(0.001, 0.999, 999):
+        weights = stats.binom.pmf(np.arange(n + 1), n, p)
+        coverage.append(weights[(low <= p) & (p <= high)].sum())
+    assert np.mean(coverage) == pytest.approx(0.95, abs=0.005)
+    assert min(coverage) > 0.84
+
+
+def test_batch_means_is_the_student_interval() -> None:
+    groups = [1.0, 2.0, 4.0, 3.0]
+    estimate = batch_means(2.5, groups)
+    judge = stats.t.interval(0.95, 3, loc=2.5, scale=np.std(groups, ddof=1) / 2)
+    assert (estimate.low, estimate.high) == pytest.approx(judge, rel=1e-12)
+    assert estimate.value == 2.5
+
+
+def test_batch_means_is_centred_on_the_pooled_value() -> None:
+    estimate = batch_means(10.0, [14.0, 15.0, 16.0])
+    assert (estimate.low + estimate.high) / 2 == pytest.approx(10.0)
+
+
+@pytest.mark.parametrize("groups", [2, 5, 20])
+def test_batch_means_coverage_on_normal_data(groups: int) -> None:
+    runs = 4000
+    samples = np.random.default_rng(groups).normal(3.0, 2.0, (runs, groups, 8))
+    covered = 0
+    for sample in samples:
+        estimate = batch_means(sample.mean(), sample.mean(axis=1).tolist())
+        covered += estimate.low <= 3.0 <= estimate.high
+    assert covered / runs == pytest.approx(0.95, abs=4 * math.sqrt(0.95 * 0.05 / runs))
+
+
+def test_refuses() -> None:
+    with pytest.raises(UserError, match="N of at least 1"):
+        proportion([])
+    with pytest.raises(UserError, match="other than 0 and 1"):
+        proportion(np.array([0.5, 1.0]))
+    with pytest.raises(UserError, match="1 group value"):
+        batch_means(1.0, [1.0])
+    with pytest.raises(UserError, match="NaN"):
+        batch_means(1.0, [1.0, math.nan])

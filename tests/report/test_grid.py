@@ -1,0 +1,135 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from fewlabel.errors import UserError
+from fewlabel.report import grid
+
+
+def colours(*rgb: tuple[int, int, int], side: int = 8) -> Tensor:
+    """One image of a constant colour each."""
+    levels = torch.tensor(rgb, dtype=torch.float32) / 127.5 - 1
+    return levels[:, :, None, None].expand(-1, -1, side, side)
+
+
+def pixels(path: Path) -> np.ndarray:
+    with Image.open(path) as picture:
+        return np.asarray(picture.convert("RGB"))
+
+
+def box(canvas: np.ndarray, rgb: tuple[int, int, int]) -> tuple[int, int, int, int]:
+    """Left, top, right and bottom of a colour, which fills that box and occurs nowhere else."""
+    rows, columns = np.nonzero((canvas == rgb).all(-1))
+    left, top, right, bottom = columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
+    assert len(rows) == (right - left) * (bottom - top)
+    return int(left), int(top), int(right), int(bottom)
+
+
+def test_class_grid_has_a_row_a_class_and_methods_side_by_side(tmp_path: Path) -> None:
+    red, green, blue, pink, teal = (
+        (250, 0, 0), (0, 250, 0), (0, 0, 250), (250, 0, 250), (0, 250, 250),
+    )  # fmt: skip
+    columns = {
+        "real": {"cat": colours(red), "dog": colours(green)},
+        "cg, scale 2": {"cat": colours(blue, pink), "dog": colours(teal)},
+    }
+    canvas = pixels(grid.class_grid(columns, tmp_path / "grid.png", title="Animals"))
+    boxes = {rgb: box(canvas, rgb) for rgb in (red, green, blue, pink, teal)}
+    assert all((r - x, b - y) == (48, 48) for x, y, r, b in boxes.values())
+    assert boxes[red][1] == boxes[blue][1] == boxes[pink][1] < boxes[green][1]
+    assert boxes[green][1] == boxes[teal][1]
+    assert boxes[red][0] == boxes[green][0] < boxes[blue][0] == boxes[teal][0]
+    assert boxes[pink][0] == boxes[blue][2] + grid.GAP
+    left_of_images = canvas[boxes[red][1] : boxes[red][3], : boxes[red][0] - grid.GAP]
+    assert left_of_images.min() < 100, "the class's name is written beside its row"
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_every_pixel_is_drawn_as_a_square(tmp_path: Path, channels: int) -> None:
+    levels = torch.randint(0, 256, (1, channels, 8, 8), generator=torch.Generator().manual_seed(0))
+    path = grid.image_grid(levels / 127.5 - 1, tmp_path / "grid.png")
+    canvas = pixels(path)[grid.MARGIN :, grid.MARGIN :][:48, :48]
+    expected = levels[0].permute(1, 2, 0).numpy().repeat(6, 0).repeat(6, 1)
+    assert (canvas == expected).all()
+
+
+def test_image_grid_fills_rows_in_order(tmp_path: Path) -> None:
+    shades = [(n, n, n) for n in (20, 60, 100, 140, 180)]
+    canvas = pixels(
+        grid.image_grid(colours(*shades, side=64)[:, :1], tmp_path / "grid.png", per_row=3)
+    )
+    step = 64 + grid.GAP
+    for i, shade in enumerate(shades):
+        left, top = grid.MARGIN + i % 3 * step, grid.MARGIN + i // 3 * step
+        assert (canvas[top : top + 64, left : left + 64] == shade).all()
+
+
+def test_a_class_that_a_method_lacks_is_blank(tmp_path: Path) -> None:
+    red, blue, green = (250, 0, 0), (0, 0, 250), (0, 250, 0)
+    columns = {"a": {"cat": colours(red), "dog": colours(blue)}, "b": {"dog": colours(green)}}
+    canvas = pixels(grid.class_grid(columns, tmp_path / "grid.png"))
+    _, top, _, bottom = box(canvas, red)
+    left, _, right, _ = box(canvas, green)
+    assert (canvas[top : bottom - grid.GAP, left:right] == grid.PAPER).all()
+
+
+def test_long_names_and_titles_stay_on_the_canvas(tmp_path: Path) -> None:
+    columns = {"cg-sc-labeled, scale 1.5": {"a name that never ends " * 9: colours((9, 9, 9))}}
+    canvas = pixels(grid.class_grid(columns, tmp_path / "grid.png", title="A long title " * 9))
+    edge = np.concatenate([canvas[:, :4], canvas[:, -4:]], axis=1)
+    assert (edge == grid.PAPER).all()
+    assert canvas.shape[1] < 1200
+
+
+def test_a_method_without_images_keeps_its_title(tmp_path: Path) -> None:
+    red = (250, 0, 0)
+    columns: dict[str, dict[str, Tensor]] = {"cg": {}, "cg-dlsm": {"cat": colours(red)}}
+    box(pixels(grid.class_grid(columns, tmp_path / "grid.png")), red)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_saved_images_decode_to_the_same_levels(tmp_path: Path, channels: int) -> None:
+    levels = torch.arange(2 * channels * 64).reshape(2, channels, 8, 8) % 256
+    paths = grid.save_images(levels / 127.5 - 1, tmp_path / "out", "label-3")
+    assert [p.name for p in paths] == ["label-3-0000.png", "label-3-0001.png"]
+    assert sorted((tmp_path / "out").iterdir()) == paths
+    for path, image in zip(paths, levels, strict=True):
+        with Image.open(path) as picture:
+            assert picture.mode == ("L" if channels == 1 else "RGB")
+            decoded = np.asarray(picture).reshape(8, 8, channels)
+        assert (decoded == image.permute(1, 2, 0).numpy()).all()
+
+
+def test_values_beyond_the_range_are_clipped(tmp_path: Path) -> None:
+    (path,) = grid.save_images(torch.tensor([-3.0, 3.0]).reshape(1, 1, 1, 2), tmp_path, "x")
+    assert pixels(path)[0, :, 0].tolist() == [0, 255]
+
+
+def test_refuses(tmp_path: Path) -> None:
+    path, x = tmp_path / "grid.png", torch.zeros(1, 1, 8, 8)
+    with pytest.raises(UserError, match="one size and got 8×8 and 9×9"):
+        grid.class_grid({"a": {"0": x}, "b": {"0": torch.zeros(1, 1, 9, 9)}}, path)
+    with pytest.raises(UserError, match="got no images"):
+        grid.class_grid({}, path)
+    with pytest.raises(UserError, match="cg, class 3: pixels are NaN"):
+        grid.class_grid({"cg": {"3": x * torch.nan}}, path)
+    with pytest.raises(UserError, match=r"images: shape \(1, 8, 8\)"):
+        grid.image_grid(x[0], path)
+    with pytest.raises(UserError, match=r"shape \(0, 1, 8, 8\)"):
+        grid.save_images(x[:0], tmp_path, "x")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(self: Image.Image, target: Path, format: str) -> None:
+        target.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", fail)
+    with pytest.raises(UserError, match="No space left on device"):
+        grid.image_grid(torch.zeros(1, 1, 8, 8), tmp_path / "grid.png")
+    assert list(tmp_path.iterdir()) == []
