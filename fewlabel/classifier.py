@@ -54,7 +54,7 @@ def input_grad(
 
 
 def chosen_log_prob(logits: Tensor, y: Tensor) -> Tensor:
-    """log p(y|x) = log_softmax(f)_y for logits (B, K) and labels (B,); shape (B,)."""
+    """The log-probability log_softmax(f)_y for logits (B, K) and labels (B,); shape (B,)."""
     return logits.log_softmax(-1).gather(-1, y[:, None])[:, 0]
 
 
@@ -111,7 +111,7 @@ class NoisyClassifier(nn.Module):
         return output - u.flatten(1).square().sum(1, keepdim=True) / 2
 
     def log_prob(self, x: Tensor, t: Tensor) -> Tensor:
-        """log p(y|x,t) for every class, (B, K)."""
+        """The log-probability log p(y|x,t) for every class, (B, K)."""
         return self(x, t).log_softmax(-1)
 
     def likelihood_score(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:

@@ -24,10 +24,10 @@ class FitConfig(_Section):
     steps: Count
     batch: Count = 64
     learning_rate: Positive = 1e-3
-    warmup: int = Field(50, ge=0)
-    weight_decay: float = Field(0.01, ge=0)
+    warmup: Annotated[int, Field(ge=0)] = 50
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
     clip: Positive = 1.0
-    ema: float = Field(0.995, ge=0, lt=1)
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.995
     weights: dict[str, float] = {}
     log_every: Count = 20
     validate_every: Count = 100

@@ -100,5 +100,5 @@ def objective(
     return Objective(
         terms={name: loss.term(model) for name, loss in losses.items()},
         parts={name: loss.part for name, loss in losses.items()},
-        weights={name: weights.get(name, loss.weight) for name, loss in losses.items()},
+        weights={name: weights[name] for name in losses},
     )

@@ -42,7 +42,7 @@ class GaussianMixture:
         self.weights, self.means, self.stds = weights / weights.sum(), means, stds
 
     def sample(self, n: int, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
-        """n draws of (x0, y): (n, D) and (n,)."""
+        """Draw n pairs (x0, y): (n, D) and (n,)."""
         y = torch.multinomial(self.weights, n, replacement=True, generator=generator)
         noise = torch.randn(n, self.means.shape[1], generator=generator, dtype=self.means.dtype)
         return self.means[y] + self.stds[y, None] * noise, y

@@ -218,4 +218,5 @@ def from_config(config: dict[str, Any]) -> Process:
     try:
         return PROCESSES[name](**parameters)
     except TypeError as error:
-        raise UserError(f"process {name}: {error}; its parameters are in `help(fewlabel.process)`")
+        message = f"process {name}: {error}; its parameters are in `help(fewlabel.process)`"
+        raise UserError(message) from None

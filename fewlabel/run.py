@@ -2,14 +2,13 @@
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from fewlabel import guidance, samplers
 from fewlabel.classifier import NoisyClassifier
@@ -37,12 +36,14 @@ class Samples:
     Attributes:
         images: (n, C, H, W) in [-1, 1].
         labels: (n,) the class asked for.
+        steps: grid points of the sampler.
         nfe: evaluations of the score network and of the classifier for each sample.
         seconds: time for all of them.
     """
 
     images: Tensor
     labels: Tensor
+    steps: int
     nfe: int
     seconds: float
 
@@ -157,7 +158,8 @@ class Run:
             if progress:
                 progress.set(start + len(of_batch), n)
         clamped = torch.cat(images).clamp(-1, 1)
-        return Samples(clamped, labels, nfe, time.monotonic() - began)
+        steps = steps or samplers.SAMPLERS[sampler].steps
+        return Samples(clamped, labels, steps, nfe, time.monotonic() - began)
 
     def evaluate(
         self,
@@ -183,7 +185,9 @@ class Run:
         except ValueError:
             index = -1
         if not 0 <= index < len(self.class_names):
-            names = ", ".join(self.class_names[:20]) + (", …" if len(self.class_names) > 20 else "")
+            names = ", ".join(self.class_names[:20]) + (
+                ", …" if len(self.class_names) > 20 else ""
+            )
             raise UserError(
                 f"class {str(label)!r} is unknown to {self.folder.path}; choose one of {names}"
             )
@@ -196,7 +200,7 @@ class Run:
             return torch.arange(n) % len(self.class_names)
         if isinstance(label, int | str):
             return torch.full((n,), self.class_index(label))
-        labels = torch.tensor([self.class_index(int(one)) for one in label])
+        labels = torch.tensor([self.class_index(int(one)) for one in label], dtype=torch.int64)
         if len(labels) != n:
             raise UserError(f"{len(labels)} labels for n={n} samples; give one label a sample")
         return labels

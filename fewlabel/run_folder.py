@@ -1,11 +1,11 @@
 """The files of a run folder, and nothing of what is in them.
 
-    config.yaml          the whole configuration, versions, git revision
-    labels.json          the split manifest: who trains, who is held out, whose label is used
-    score/  classifier/  checkpoints, see `fewlabel.training.checkpoint`
-    metrics.jsonl        one line a logging step
-    samples/             pictures
-    report.html          the page to look at
+config.yaml          the whole configuration, versions, git revision
+labels.json          the split manifest: who trains, who is held out, whose label is used
+score/  classifier/  checkpoints, see `fewlabel.training.checkpoint`
+metrics.jsonl        one line a logging step
+samples/             pictures
+report.html          the page to look at
 """
 
 import json
@@ -25,7 +25,7 @@ from fewlabel.errors import UserError
 from fewlabel.files import write_json, write_text
 from fewlabel.training.checkpoint import Checkpoints
 
-__all__ = ["STAGES", "RunFolder", "read_config"]
+__all__ = ["STAGES", "RunFolder", "read_settings"]
 
 STAGES = ("score", "classifier")
 _PROVENANCE = ("versions", "revision")
@@ -69,7 +69,8 @@ class RunFolder:
             raise UserError(f"there is no run folder {self.path}; `fewlabel train` makes one")
         if not self.exists:
             raise UserError(f"{self.path} is no run folder: it has no config.yaml; give another")
-        return read_config(self.path / "config.yaml")
+        path = self.path / "config.yaml"
+        return validated(read_settings(path), str(path))
 
     def read_splits(self) -> Splits:
         """The split manifest."""
@@ -118,10 +119,9 @@ class RunFolder:
             write_text(self.log, "".join(json.dumps(record) + "\n" for record in kept))
 
 
-def read_config(path: Path) -> Config:
-    """The configuration in a config.yaml, without the versions it was made with."""
-    values = read_yaml(path)
-    return validated({k: v for k, v in values.items() if k not in _PROVENANCE}, str(path))
+def read_settings(path: Path) -> dict[str, Any]:
+    """The settings in a YAML file such as config.yaml, without the versions it was made with."""
+    return {key: value for key, value in read_yaml(path).items() if key not in _PROVENANCE}
 
 
 def _versions() -> dict[str, str]:
@@ -142,3 +142,40 @@ def _revision() -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip() or None
+
+
+def summary(folder: RunFolder) -> dict[str, Any]:
+    """What a run is and how far it came: the document of `fewlabel info --json`."""
+    config, splits, records = folder.read_config(), folder.read_splits(), folder.records()
+    wanted = {"score": config.score.fit.steps, "classifier": config.classifier.fit.steps}
+    if config.score_from:
+        wanted["score"] = folder.steps_done("score")
+    done = {stage: folder.steps_done(stage) for stage in STAGES}
+    finished = all(done[stage] >= wanted[stage] > 0 for stage in STAGES)
+    validation = {stage: _last_validation(records, stage) for stage in STAGES}
+    return {
+        "run": str(folder.path),
+        "state": "finished" if finished else "unfinished",
+        "data": config.data,
+        "method": config.method,
+        "labels": config.labels,
+        "seed": config.seed,
+        "preset": config.preset,
+        "shape": list(config.shape),
+        "classes": list(splits.class_names),
+        "examples": {
+            "train": len(splits.train),
+            "labelled": len(splits.labelled),
+            "validation": len(splits.validation),
+            "test": len(splits.test),
+        },
+        "steps": {stage: f"{done[stage]}/{wanted[stage]}" for stage in STAGES},
+        "validation": {stage: figures for stage, figures in validation.items() if figures},
+        "score_from": config.score_from,
+    }
+
+
+def _last_validation(records: list[dict[str, Any]], stage: str) -> dict[str, float]:
+    """The newest figures on the validation split."""
+    found = [r["validation"] for r in records if r["stage"] == stage and r["validation"]]
+    return found[-1] if found else {}

@@ -49,13 +49,12 @@ class ConvClassifier(nn.Module):
         embedding = 4 * widths[0]
         self.embedding = NoiseEmbedding(embedding)
         self.stem = nn.Conv2d(channels, widths[0], 3, padding=1)
-        self.levels = nn.ModuleList()
-        inputs = widths[0]
+        self.blocks = nn.ModuleList()
+        self.layers, inputs = layers, widths[0]
         for width in widths:
-            blocks = [_Block(inputs, width, embedding)]
-            blocks += [_Block(width, width, embedding) for _ in range(layers - 1)]
-            self.levels.append(nn.ModuleList(blocks))
-            inputs = width
+            for _ in range(layers):
+                self.blocks.append(_Block(inputs, width, embedding))
+                inputs = width
         self.norm = nn.GroupNorm(8, inputs)
         self.project = nn.Linear(inputs * _GRID**2, inputs)
         self.head = nn.Linear(inputs, classes)
@@ -64,11 +63,10 @@ class ConvClassifier(nn.Module):
         """The features under the last layer, (B, widths[-1])."""
         embedding = self.embedding(c_noise)
         hidden = self.stem(u)
-        for depth, level in enumerate(self.levels):
-            if depth:
+        for index, block in enumerate(self.blocks):
+            if index and index % self.layers == 0:
                 hidden = functional.avg_pool2d(hidden, 2, ceil_mode=True)
-            for block in level:
-                hidden = block(hidden, embedding)
+            hidden = block(hidden, embedding)
         hidden = functional.adaptive_avg_pool2d(functional.silu(self.norm(hidden)), _GRID)
         return functional.silu(self.project(hidden.flatten(1)))
 

@@ -1,6 +1,7 @@
 """The score network: diffusers' UNet2DModel, given any image size and a noise level."""
 
 from collections.abc import Sequence
+from typing import cast
 
 from diffusers import UNet2DModel
 from torch import Tensor, nn
@@ -28,7 +29,7 @@ class UNet(nn.Module):
     ) -> None:
         super().__init__()
         self.multiple = 2 ** (len(widths) - 1)
-        self.model = UNet2DModel(
+        model = UNet2DModel(
             in_channels=channels,
             out_channels=channels,
             block_out_channels=tuple(widths),
@@ -38,6 +39,7 @@ class UNet(nn.Module):
             attention_head_dim=32,
             norm_num_groups=8,
         )
+        self.model = cast(nn.Module, model)  # diffusers' decorators hide what it is
 
     def forward(self, u: Tensor, c_noise: Tensor) -> Tensor:
         """(B, C, H, W) and (B,) → (B, C, H, W)."""

@@ -17,8 +17,8 @@ from jinja2 import Environment, StrictUndefined, Template
 from PIL import Image, UnidentifiedImageError
 
 from fewlabel.errors import UserError
-from fewlabel.metrics.intervals import Estimate
 from fewlabel.files import replacing
+from fewlabel.metrics.intervals import Estimate
 
 __all__ = ["Column", "Comparison", "Figure", "Page", "Section", "write_page"]
 

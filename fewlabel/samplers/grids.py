@@ -22,7 +22,9 @@ def karras(process: Process, steps: int, rho: float = 7.0) -> Tensor:
 def log_snr(process: Process, steps: int) -> Tensor:
     """Times at which λ = log(α/σ) is evenly spaced."""
     high, low = _ratio_range(process)
-    return _times(process, torch.logspace(0, 1, steps, float(low / high), dtype=torch.float64) * high)
+    return _times(
+        process, torch.logspace(0, 1, steps, float(low / high), dtype=torch.float64) * high
+    )
 
 
 def _ratio_range(process: Process) -> tuple[Tensor, Tensor]:

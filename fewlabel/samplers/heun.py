@@ -4,7 +4,7 @@ from itertools import pairwise
 
 from torch import Tensor
 
-from fewlabel.process import Process, broadcast
+from fewlabel.process import Process
 from fewlabel.score import ScoreFunction
 
 __all__ = ["heun"]

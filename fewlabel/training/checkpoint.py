@@ -1,9 +1,9 @@
 """Checkpoints: a folder a step, whole or not there, nothing in it pickled.
 
-    score/step-00000500/last.safetensors        the weights being trained
-                        ema.safetensors         their moving average, the weights that sample
-                        optimizer.safetensors   the state of the optimiser
-                        checkpoint.json         the step and the hash of each file
+score/step-00000500/last.safetensors        the weights being trained
+                    ema.safetensors         their moving average, the weights that sample
+                    optimizer.safetensors   the state of the optimiser
+                    checkpoint.json         the step and the hash of each file
 """
 
 import hashlib
@@ -84,6 +84,19 @@ class Checkpoints:
         for old in self._newest_first()[_KEPT:]:
             shutil.rmtree(old, ignore_errors=True)
         return target
+
+    def copy(self, source: "Checkpoints") -> None:
+        """Copy the newest checkpoint of another run.
+
+        Raises:
+            UserError: if it has none.
+        """
+        newest = source.newest()
+        if newest is None:
+            raise UserError(f"{source.folder} has no whole checkpoint; train that run first")
+        with replacing_folder(self.folder / newest[1].name) as temporary:
+            for file in newest[1].iterdir():
+                shutil.copy2(file, temporary / file.name)
 
     def newest(self) -> tuple[int, Path] | None:
         """Step and folder of the newest whole checkpoint, or None."""

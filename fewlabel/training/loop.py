@@ -92,7 +92,8 @@ def fit(
         step = newest[0]
         state.restore(newest[1])
     prepared, optimizer = accelerator.prepare(objective, optimizer)
-    began, sums, summed = time.monotonic(), {}, 0
+    began, summed = time.monotonic(), 0
+    sums: dict[str, Tensor] = {}
     while step < config.steps:
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(config, step)
@@ -109,10 +110,11 @@ def fit(
         step += 1
 
         for name, value in values.items():
-            sums[name] = sums.get(name, 0.0) + value.detach().mean()
+            sums[name] = sums.get(name, torch.zeros(())) + value.detach().mean().cpu()
         summed += 1
         done = step == config.steps or stop()
-        losses, validation = {}, {}
+        losses: dict[str, float] = {}
+        validation: dict[str, float] = {}
         if done or step % config.log_every == 0:
             losses = {name: float(total) / summed for name, total in sums.items()}
             sums, summed = {}, 0

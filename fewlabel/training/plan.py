@@ -8,14 +8,13 @@ from typing import Any
 import yaml
 
 from fewlabel import methods, presets
-from fewlabel.config import Config, read_yaml, validated
+from fewlabel.config import Config, validated
 from fewlabel.data import Dataset, Splits, draw_splits, open_dataset
 from fewlabel.errors import UserError
 from fewlabel.progress import track
+from fewlabel.run_folder import RunFolder, read_settings
 
 __all__ = ["Plan", "plan"]
-
-_PROVENANCE = ("versions", "revision")
 
 
 class Plan:
@@ -47,9 +46,7 @@ def plan(
     Raises:
         UserError: for whatever is wrong with them or the data.
     """
-    asked = read_yaml(config) if config else {}
-    for key in _PROVENANCE:
-        asked.pop(key, None)
+    asked = read_settings(config) if config else {}
     given = {key: value for key, value in options.items() if value is not None}
     asked = _merged(asked, given | ({"data": _absolute(data)} if data is not None else {}))
     if steps is not None:
@@ -64,6 +61,7 @@ def plan(
     asked["preset"] = asked.get("preset") or presets.preset_for(dataset.shape)
     values = _merged(presets.find_preset(asked["preset"]), asked)
     values |= {"size": max(dataset.shape[1:]), "shape": dataset.shape}
+    values = _merged(_default_weights(asked["method"]), values)
     if score is not None:
         values |= _shared_score(score, dataset)
     values.setdefault("sigma_data", round(dataset.spread(splits.train), 4))
@@ -71,6 +69,15 @@ def plan(
 
 
 _STAGES = ("score", "classifier")
+
+
+def _default_weights(method: str) -> dict[str, Any]:
+    row = methods.find_method(method)
+    losses = {"score": row.score, "classifier": row.classifier}
+    return {
+        stage: {"fit": {"weights": {name: loss.weight for name, loss in of_stage.items()}}}
+        for stage, of_stage in losses.items()
+    }
 
 
 def _open(asked: Mapping[str, Any]) -> Dataset:
@@ -86,7 +93,7 @@ def _absolute(data: str | os.PathLike[str]) -> str:
 
 def _shared_score(folder: Path, dataset: Dataset) -> dict[str, Any]:
     """The keys that follow from using the score model of another run."""
-    source = validated(_without_provenance(folder / "config.yaml"), str(folder / "config.yaml"))
+    source = RunFolder(folder).read_config()
     if source.shape != dataset.shape:
         raise UserError(
             f"the score model of {folder} makes images of {_size(source.shape)}, "
@@ -94,11 +101,6 @@ def _shared_score(folder: Path, dataset: Dataset) -> dict[str, Any]:
         )
     shared = source.model_dump(include={"score", "process", "sigma_data"})
     return shared | {"score_from": str(folder.resolve())}
-
-
-def _without_provenance(path: Path) -> dict[str, Any]:
-    values = read_yaml(path)
-    return {key: value for key, value in values.items() if key not in _PROVENANCE}
 
 
 def _size(shape: tuple[int, int, int]) -> str:

@@ -1,0 +1,73 @@
+"""The command line: one file a command, no logic.
+
+What takes long to import is imported inside the commands, so that `--help` comes at once.
+"""
+
+import sys
+import traceback
+
+import typer
+
+from fewlabel import __version__
+from fewlabel.cli.demo import demo
+from fewlabel.cli.evaluate import evaluate
+from fewlabel.cli.info import datasets, info, methods
+from fewlabel.cli.sample import sample
+from fewlabel.cli.train import train
+from fewlabel.errors import TrainingError, UserError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="fewlabel",
+    help="Class-conditional generation from images of which only a few carry a label.",
+    no_args_is_help=True,
+    add_completion=False,
+)
+
+
+@app.callback()
+def _global(
+    version: bool = typer.Option(False, "--version", help="Print the version and stop."),
+    debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error."),
+) -> None:
+    if version:
+        print(__version__)
+        raise typer.Exit
+
+
+for _command in (train, sample, evaluate, demo, info, methods, datasets):
+    app.command()(_command)
+
+
+def main() -> None:
+    """Run a command; on error put one line on standard error and exit with 1 or 2."""
+    arguments = sys.argv[1:]
+    debug = "--debug" in arguments
+    command = typer.main.get_command(app)
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    try:
+        status = command.main(arguments, prog_name="fewlabel", standalone_mode=False)
+    except (KeyboardInterrupt, typer.Abort):
+        sys.exit(_complain("interrupted", 1))
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        sys.exit(_explain(error))
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _explain(error: Exception) -> int:
+    """Say in one line what went wrong; the exit status."""
+    if isinstance(error, UserError):
+        return _complain(str(error), 2)
+    if hasattr(error, "format_message"):  # wrong usage, as the command parser found it
+        return _complain(f"{error.format_message()} (see fewlabel --help)", 2)
+    if isinstance(error, TrainingError):
+        return _complain(str(error), 1)
+    return _complain(f"{type(error).__name__}: {error} (--debug shows where)", 1)
+
+
+def _complain(message: str, status: int) -> int:
+    print(f"fewlabel: {' '.join(message.split())}", file=sys.stderr)
+    return status

@@ -1,0 +1,39 @@
+"""`fewlabel demo`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fewlabel.cli.options import Json, print_json, say
+
+__all__ = ["demo"]
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="The folder for runs and pictures.")] = Path(
+        "runs/demo"
+    ),
+    as_json: Json = False,
+) -> None:
+    """Compare cg and cg-sc-all on digits with 5 % of the labels.
+
+    Example: fewlabel demo --out runs/demo
+    """
+    from fewlabel.experiments.demo import run_demo
+
+    document = run_demo(out)
+    if as_json:
+        print_json(document)
+        return
+    say("")
+    for row in document["rows"]:
+        interval = f"{row['value']:.3f}  [{row['low']:.3f}, {row['high']:.3f}]"
+        say(f"{row['method']:<10} scale {row['scale']:<4g} {row['metric']:<10} {interval}")
+    say("")
+    say(f"grid    {document['grid']}")
+    say(f"report  {document['report']}")
+    say("")
+    say("Next, with a folder of your own (a sub-folder per class, and unlabeled/ for the rest):")
+    say("  .venv/bin/fewlabel train FOLDER --size 32 --out runs/mine")
+    say("  .venv/bin/fewlabel sample runs/mine")

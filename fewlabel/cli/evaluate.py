@@ -1,0 +1,54 @@
+"""`fewlabel evaluate`."""
+
+from typing import Annotated
+
+import typer
+
+from fewlabel.cli.options import Json, RunPath, Seed, print_json, say, scales_of
+
+__all__ = ["evaluate"]
+
+
+def evaluate(
+    run: RunPath,
+    metrics: Annotated[
+        str, typer.Option(help="accuracy, intra-fid, fid; several with commas.")
+    ] = "accuracy,intra-fid",
+    scale: Annotated[str, typer.Option(help="Guidance scales, such as 1,2,4.")] = "2",
+    n: Annotated[int, typer.Option("-n", help="How many images of each class.")] = 100,
+    sampler: Annotated[str, typer.Option(help="dpm++ or heun.")] = "dpm++",
+    steps: Annotated[
+        int | None, typer.Option(help="Steps of the sampler. [default: the sampler's]")
+    ] = None,
+    seed: Seed = 0,
+    device: Annotated[
+        str | None, typer.Option(help="cpu or cuda. [default: a GPU if there is one]")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Judge samples of every class: figures with 95 % intervals.
+
+    Example: fewlabel evaluate runs/a --scale 1,2,4 --json
+    """
+    from fewlabel.metrics.evaluate import evaluate
+    from fewlabel.run import load
+
+    report = evaluate(
+        load(run, device),
+        metrics.split(","),
+        scales_of(scale),
+        per_class=n,
+        seed=seed,
+        sampler=sampler,
+        steps=steps,
+    )
+    if as_json:
+        print_json(report.to_dict())
+        return
+    for figure in report.figures:
+        if figure.class_index is None:
+            interval = f"{figure.value:.3f}  [{figure.low:.3f}, {figure.high:.3f}]"
+            say(f"scale {figure.scale:<5g} {figure.metric:<10} {interval}")
+    say(f"{report.n_samples} samples a scale, extractor {report.extractor}")
+    for warning in report.warnings:
+        say(f"note: {warning}")

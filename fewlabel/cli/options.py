@@ -1,0 +1,41 @@
+"""The options that several commands share."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from fewlabel.errors import UserError
+
+__all__ = ["Json", "RunPath", "Seed", "print_json", "say", "scales_of"]
+
+RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, as `train` makes it.")]
+Json = Annotated[
+    bool, typer.Option("--json", help="Print one JSON document and nothing else to stdout.")
+]
+Seed = Annotated[int, typer.Option(help="Fixes the noise of the samples.")]
+
+
+def print_json(document: Any) -> None:
+    """Put one JSON document on standard output."""
+    json.dump(document, sys.stdout, indent=1)
+    sys.stdout.write("\n")
+
+
+def say(text: str) -> None:
+    """Put a line for people on standard output."""
+    print(text)
+
+
+def scales_of(text: str) -> list[float]:
+    """The guidance scales in a text such as "1,2,4".
+
+    Raises:
+        UserError: if it is no list of numbers.
+    """
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise UserError(f"--scale {text}: not numbers; write one or several, as 1,2,4") from None

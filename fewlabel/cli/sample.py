@@ -1,0 +1,58 @@
+"""`fewlabel sample`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fewlabel.cli.options import Json, RunPath, Seed, print_json, say
+
+__all__ = ["sample"]
+
+
+def sample(
+    run: RunPath,
+    label: Annotated[
+        str | None, typer.Option(help="The class, by name or index. [default: every class]")
+    ] = None,
+    n: Annotated[int, typer.Option("-n", help="How many images of each class asked for.")] = 16,
+    scale: Annotated[
+        float, typer.Option(help="Guidance: 0 ignores the class, 1 is Bayes, more is stricter.")
+    ] = 2.0,
+    sampler: Annotated[str, typer.Option(help="dpm++ or heun.")] = "dpm++",
+    steps: Annotated[
+        int | None, typer.Option(help="Steps of the sampler. [default: the sampler's]")
+    ] = None,
+    seed: Seed = 0,
+    batch_size: Annotated[int, typer.Option(help="How many are drawn together.")] = 256,
+    out: Annotated[
+        Path | None, typer.Option(help="The folder for the images. [default: RUN/samples]")
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="cpu or cuda. [default: a GPU if there is one]")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Draw images of a class, or of every class, and a grid of them.
+
+    Example: fewlabel sample runs/a --label 3 -n 64 --scale 1.5 --out out/
+    """
+    from fewlabel.report.samples import draw_to_folder
+    from fewlabel.run import load
+
+    document = draw_to_folder(
+        load(run, device),
+        out or run / "samples",
+        label=label,
+        n=n,
+        scale=scale,
+        sampler=sampler,
+        steps=steps,
+        seed=seed,
+        batch_size=batch_size,
+    )
+    if as_json:
+        print_json(document)
+        return
+    say(f"{len(document['files'])} images in {out or run / 'samples'}, {document['nfe']} network")
+    say(f"evaluations each, {document['seconds']:.1f} s. Look at {document['grid']}")

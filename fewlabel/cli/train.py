@@ -1,0 +1,89 @@
+"""`fewlabel train`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fewlabel.cli.options import Json, print_json, say
+
+__all__ = ["train"]
+
+
+def train(
+    data: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="DATA",
+            help="A built-in name (digits) or a folder: one sub-folder per class, and "
+            "unlabeled/ for images without a label.",
+        ),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="The run folder. [default: runs/DATA]")] = None,
+    method: Annotated[
+        str | None, typer.Option(help="See `fewlabel methods`. [default: cg-sc-all]")
+    ] = None,
+    labels: Annotated[
+        str | None,
+        typer.Option(
+            help="Which labels may be used: a fraction (0.05), a number per class (4/class), "
+            "all, or a CSV of files. [default: all]"
+        ),
+    ] = None,
+    score: Annotated[
+        Path | None, typer.Option(help="Use the score model of this run, train a classifier only.")
+    ] = None,
+    size: Annotated[
+        int | None, typer.Option(help="Side of the images. [default: the data's, at most 64]")
+    ] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="tiny or small. [default: by image size]")
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="Training steps of each stage. [default: the preset's]")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Fixes labels, weights, order and noise. [default: 0]")
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="cpu or cuda. [default: a GPU if there is one]")
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="Read settings from a YAML file, as RUN/config.yaml.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change any field of the configuration."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Train a score model on all data and a classifier on the few labels.
+
+    Stopped or killed, the same command goes on from the last checkpoint.
+
+    Example: fewlabel train digits --labels 0.05 --out runs/a
+    """
+    from fewlabel.run_folder import summary
+    from fewlabel.training.train import default_out, train
+
+    out = out or default_out(data)
+    run = train(
+        data,
+        out=out,
+        method=method,
+        labels=labels,
+        score=score,
+        size=size,
+        preset=preset,
+        steps=steps,
+        seed=seed,
+        config=config,
+        overrides=set_ or (),
+        device=device,
+    )
+    if as_json:
+        print_json(summary(run.folder))
+        return
+    say(f"{out} is trained. Next:")
+    say(f"  fewlabel sample {out} --label {run.class_names[0]} -n 64")
+    say(f"  fewlabel evaluate {out} --scale 1,2,4")

@@ -1,0 +1,117 @@
+"""The judge: an independent classifier of clean images, trained on all labels of the data.
+
+It decides whether a generated image shows the class it was asked for, and its features are those
+between which distances are measured. It needs no download. It is trained once per dataset and
+cached; its own accuracy on held-out images is part of every report.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from fewlabel import methods, process
+from fewlabel.batch import UNLABELLED
+from fewlabel.classifier import NoisyClassifier
+from fewlabel.config import FitConfig
+from fewlabel.data import Batches, Dataset, Splits, cache_folder, draw_splits
+from fewlabel.data.dataset import fingerprint_of
+from fewlabel.metrics.accuracy import generation_hits
+from fewlabel.metrics.intervals import Estimate, proportion
+from fewlabel.networks.convolutional import ConvClassifier
+from fewlabel.progress import track
+from fewlabel.training.checkpoint import Checkpoints
+from fewlabel.training.loop import fit
+
+__all__ = ["Judge", "train_judge"]
+
+_FORMAT = 1  # raise it when anything below changes what a judge is
+_WIDTHS = (32, 64)
+_STEPS = 600
+_FIT = FitConfig(
+    steps=_STEPS, batch=64, learning_rate=2e-3, weight_decay=0.05, checkpoint_every=_STEPS
+)
+_NOISE = process.EDM(sigma_min=0.01, sigma_max=1.0, p_mean=math.log(0.1), p_std=0.7)
+_CLEAN = 0.03  # the noise level at which clean images are read
+_BATCH = 512
+
+
+@dataclass(frozen=True)
+class Judge:
+    """A classifier of clean images and its features.
+
+    Attributes:
+        classifier: the network; weak noise was its augmentation.
+        scale: features are divided by it, so that real images have unit mean variance.
+        accuracy: share of held-out real images it names right, or None if none was held out.
+        name: what a report calls the extractor.
+    """
+
+    classifier: NoisyClassifier
+    scale: float
+    accuracy: Estimate | None
+    name: str
+
+    @torch.no_grad()
+    def read(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Features (N, F) and class log-probabilities (N, K) of images (N, C, H, W)."""
+        features, log_probs = [], []
+        network = cast(ConvClassifier, self.classifier.network)
+        c_noise = math.log(_CLEAN) / 4
+        norm = math.sqrt(_CLEAN**2 + self.classifier.sigma_data**2)
+        for x in images.split(_BATCH):
+            hidden = network.features(x / norm, torch.full((len(x),), c_noise))
+            features.append(hidden / self.scale)
+            log_probs.append(network.head(hidden).log_softmax(-1))
+        return torch.cat(features), torch.cat(log_probs)
+
+
+def train_judge(dataset: Dataset) -> Judge:
+    """The judge of a dataset, from the cache if it was trained before.
+
+    It sees every label of the training split, whatever few labels a run was given, and nothing
+    of validation and test.
+    """
+    splits = draw_splits(dataset, "all", seed=0)
+    sigma_data = dataset.spread(splits.train)
+    torch.manual_seed(0)
+    network = ConvClassifier(dataset.shape[0], dataset.n_classes, _WIDTHS, layers=1)
+    model = NoisyClassifier(network, _NOISE, sigma_data, energy="plain")
+    key = fingerprint_of(_FORMAT, dataset.fingerprint)
+    checkpoints = Checkpoints(cache_folder() / "judges" / key)
+    if checkpoints.newest() is None:
+        _fit(model, dataset, splits, checkpoints)
+    model.load_state_dict(checkpoints.ema_weights())
+    judge = Judge(model.eval().requires_grad_(False), 1.0, None, f"judge-{key[:8]}")
+    features, _ = judge.read(dataset.examples(splits.labelled))
+    scale = float(features.var(0).mean().sqrt())
+    return Judge(judge.classifier, scale, _accuracy(judge, dataset, splits), judge.name)
+
+
+def _fit(
+    model: NoisyClassifier, dataset: Dataset, splits: Splits, checkpoints: Checkpoints
+) -> None:
+    objective = methods.objective(methods.METHODS["cg"].classifier, model, {"ce": 1.0})
+    batches = Batches(dataset, splits, {"labelled": _FIT.batch}, seed=0)
+    accelerator = Accelerator(cpu=True)
+    with track("judge") as task:
+        records = fit(
+            model, objective, batches, _FIT, 0, checkpoints, accelerator, lambda model: {}
+        )
+        for record in records:
+            task.set(record.step, record.steps)
+
+
+def _accuracy(judge: Judge, dataset: Dataset, splits: Splits) -> Estimate | None:
+    """Accuracy on the test split, or on the validation split if there is no test split."""
+    for held_out in (splits.test, splits.validation):
+        indices = np.array(held_out, dtype=np.int64)
+        indices = indices[dataset.labels[indices] != UNLABELLED]
+        if len(indices):
+            _, log_prob = judge.read(dataset.examples(indices))
+            return proportion(generation_hits(log_prob, dataset.labels[indices]))
+    return None

@@ -1,0 +1,89 @@
+"""The figures of an evaluation, with intervals and the protocol behind them."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+__all__ = ["Figure", "Report"]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure with its 95 % confidence interval.
+
+    Attributes:
+        scale: guidance scale.
+        metric: such as "accuracy" or "intra-fid".
+        class_index: the class it is for, or None for all.
+        value: the figure.
+        low: lower end of the interval.
+        high: upper end.
+    """
+
+    scale: float
+    metric: str
+    class_index: int | None
+    value: float
+    low: float
+    high: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """The row of `evaluate --json`; the class is under "class"."""
+        row = asdict(self)
+        row["class"] = row.pop("class_index")
+        return row
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `Run.evaluate` returns.
+
+    Attributes:
+        run: the run's folder.
+        method: its method.
+        labels: the labels it was given.
+        n_samples: generated images behind the figures of each scale.
+        extractor: whose features and verdicts were used.
+        judge_accuracy: the extractor's own accuracy on held-out real images, if known.
+        seed: the seed of the samples.
+        figures: one for each scale, metric and class.
+        warnings: what weakens the figures.
+    """
+
+    run: str
+    method: str
+    labels: str
+    n_samples: int
+    extractor: str
+    judge_accuracy: float | None
+    seed: int
+    figures: Sequence[Figure]
+    warnings: Sequence[str]
+
+    def overall(self, metric: str, scale: float) -> Figure:
+        """The figure of a metric over all classes at a scale."""
+        return next(
+            figure
+            for figure in self.figures
+            if (figure.metric, figure.scale, figure.class_index) == (metric, scale, None)
+        )
+
+    def best_scale(self, metric: str = "intra-fid") -> float:
+        """The scale at which a metric that is better when smaller is smallest."""
+        rows = [f for f in self.figures if f.metric == metric and f.class_index is None]
+        return min(rows, key=lambda figure: figure.value).scale
+
+    def to_dict(self) -> dict[str, Any]:
+        """The document of `evaluate --json`."""
+        document = asdict(self)
+        document["results"] = [figure.to_dict() for figure in self.figures]
+        del document["figures"]
+        return document
+
+    def plot(self, path: str | Path) -> Path:
+        """Draw the figures against the guidance scale, to a PNG or SVG file."""
+        from fewlabel.report.figures import scale_sweep
+
+        rows = [figure.to_dict() | {"method": self.method} for figure in self.figures]
+        return scale_sweep(rows, path)

@@ -1,0 +1,84 @@
+"""Samples as files: one PNG an image, a grid a request, an array, and the JSON of `sample`."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fewlabel.files import replacing
+from fewlabel.progress import track
+from fewlabel.report.grid import class_grid, save_images
+from fewlabel.run import Run
+
+__all__ = ["draw_to_folder"]
+
+_COLUMNS = 16
+
+
+def draw_to_folder(
+    run: Run,
+    folder: Path,
+    *,
+    label: str | None,
+    n: int,
+    scale: float,
+    sampler: str,
+    seed: int,
+    **options: Any,
+) -> dict[str, Any]:
+    """Draw n images of a class, or of each class, and write them.
+
+    Args:
+        run: the run to sample from.
+        folder: where the files go; files of an earlier request with the same names are replaced.
+        label: the class by name or index; None for every class.
+        n: images of each class.
+        scale: guidance scale.
+        sampler: a name in `samplers.SAMPLERS`.
+        seed: fixes the noise.
+        options: other arguments of `Run.draw`.
+
+    Returns:
+        The document of `fewlabel sample --json`.
+    """
+    classes = list(range(len(run.class_names))) if label is None else [run.class_index(label)]
+    labels = torch.tensor(classes).repeat_interleave(max(n, 0))
+    with track("sampling") as task:
+        drawn = run.draw(
+            labels,
+            len(labels),
+            scale,
+            sampler=sampler,
+            seed=seed,
+            progress=task,
+            **options,
+        )
+    by_class = {run.class_names[c]: drawn.images[labels == c] for c in classes}
+    files = [
+        path for name, images in by_class.items() for path in save_images(images, folder, name)
+    ]
+    title = f"{run.config.method}, scale {scale:g}"
+    shown = {name: images[:_COLUMNS] for name, images in by_class.items()}
+    grid = class_grid({title: shown}, folder / "grid.png")
+    _write_arrays(folder / "samples.npz", drawn.images, labels)
+    return {
+        "files": [str(path) for path in files],
+        "grid": str(grid),
+        "n": len(labels),
+        "label": label,
+        "scale": scale,
+        "sampler": sampler,
+        "steps": drawn.steps,
+        "nfe": drawn.nfe,
+        "seconds": drawn.seconds,
+        "seed": seed,
+    }
+
+
+def _write_arrays(path: Path, images: Tensor, labels: Tensor) -> None:
+    """The samples as `images` (N, H, W, C) uint8 and `labels` (N,), as `train` reads them."""
+    pixels = ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
+    with replacing(path) as temporary:
+        np.savez_compressed(temporary, images=pixels.numpy(), labels=labels.numpy())

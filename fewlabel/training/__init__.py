@@ -1,0 +1,1 @@
+"""Training: the plan, the loop, averages, checkpoints and validation."""

@@ -1,0 +1,70 @@
+"""Figures on the validation split while a model trains."""
+
+from collections.abc import Callable
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fewlabel.batch import UNLABELLED, Batch
+from fewlabel.data import Dataset, Splits
+from fewlabel.objectives import DenoisingScoreMatching
+from fewlabel.process import Process
+from fewlabel.randomness import StepRandom, generator_for
+from fewlabel.score import ScoreModel
+
+__all__ = ["classifier_validation", "score_validation"]
+
+Validation = Callable[[nn.Module], dict[str, float]]
+
+_LEVELS = (0.1, 0.5, 2.0)
+_EXAMPLES = 1024
+_ROUNDS = 4
+
+
+def score_validation(dataset: Dataset, splits: Splits, device: torch.device) -> Validation:
+    """The score-matching loss on held-out examples, with the same noise every time."""
+    x = _examples(dataset, np.array(splits.validation, dtype=np.int64)[:_EXAMPLES]).to(device)
+    batch = Batch(x, torch.full((len(x),), UNLABELLED, device=device))
+
+    @torch.no_grad()
+    def validate(model: nn.Module) -> dict[str, float]:
+        loss = DenoisingScoreMatching(cast(ScoreModel, model))
+        rounds = [loss(batch, StepRandom(0, i, "validation")).mean() for i in range(_ROUNDS)]
+        return {"dsm": float(torch.stack(rounds).mean())}
+
+    return validate if len(x) else _nothing
+
+
+def classifier_validation(
+    dataset: Dataset, splits: Splits, process: Process, device: torch.device
+) -> Validation:
+    """Cross-entropy and accuracy on held-out labelled examples at three noise ratios."""
+    held_out = np.array(splits.validation, dtype=np.int64)
+    labelled = held_out[dataset.labels[held_out] != UNLABELLED][:_EXAMPLES]
+    x = _examples(dataset, labelled).to(device)
+    y = torch.from_numpy(dataset.labels[labelled]).to(device)
+    noise = torch.randn(x.shape, generator=generator_for("validation")).to(device)
+
+    @torch.no_grad()
+    def validate(model: nn.Module) -> dict[str, float]:
+        figures: dict[str, float] = {}
+        for level in _LEVELS:
+            t = process.time_at(torch.tensor(level, device=device))
+            log_prob = model(process.perturb(x, t, noise), t).log_softmax(-1)
+            hits = (log_prob.argmax(-1) == y).float().mean()
+            loss = -log_prob.gather(-1, y[:, None]).mean()
+            figures |= {f"accuracy@{level:g}": float(hits), f"ce@{level:g}": float(loss)}
+        return figures
+
+    return validate if len(x) else _nothing
+
+
+def _examples(dataset: Dataset, indices: np.ndarray) -> Tensor:
+    return dataset.examples(indices)
+
+
+def _nothing(model: nn.Module) -> dict[str, float]:
+    """For data too small to hold anything out."""
+    return {}
