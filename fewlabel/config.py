@@ -1,17 +1,34 @@
 """The configuration of a run: everything that decides its result, and nothing else."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from fewlabel.errors import UserError
 
-__all__ = ["ClassifierConfig", "Config", "FitConfig", "ScoreConfig", "read_yaml", "validated"]
+__all__ = [
+    "ClassifierConfig",
+    "Config",
+    "FitConfig",
+    "Request",
+    "ScoreConfig",
+    "read_yaml",
+    "validated",
+]
 
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(gt=0)]
+Width = Annotated[int, Field(gt=0, multiple_of=8)]  # channels are normalised in 8 groups
+Section = TypeVar("Section", bound="_Section")
 
 
 class _Section(BaseModel):
@@ -37,29 +54,43 @@ class FitConfig(_Section):
 class ScoreConfig(_Section):
     """The score model: a UNet (widths a level, layers a level, attention or not a level)."""
 
-    widths: tuple[Count, ...]
+    widths: Annotated[tuple[Width, ...], Field(min_length=1)]
     layers: Count = 1
     attention: tuple[bool, ...]
     fit: FitConfig
+
+    @field_validator("attention")
+    @classmethod
+    def _one_a_level(cls, attention: tuple[bool, ...], info: ValidationInfo) -> tuple[bool, ...]:
+        levels = len(info.data.get("widths", attention))
+        if len(attention) != levels:
+            raise ValueError(f"there are {levels} widths; give one true or false for each")
+        return attention
 
 
 class ClassifierConfig(_Section):
     """The noise-conditional classifier: a small convolutional network and its energy."""
 
-    widths: tuple[Count, ...]
+    widths: Annotated[tuple[Width, ...], Field(min_length=1)]
     layers: Count = 1
     energy: Literal["scaled", "quadratic", "plain"] = "scaled"
     fit: FitConfig
 
 
-class Config(_Section):
-    """The whole configuration, as `train` writes it to RUN/config.yaml."""
+class Request(_Section):
+    """What must be right before the data can be opened."""
 
     data: str
     size: Count | None = None
-    labels: str = "all"
+    labels: Annotated[str, Field(coerce_numbers_to_str=True)] = "all"
     method: str
     seed: int = 0
+    preset: str | None = None
+
+
+class Config(Request):
+    """The whole configuration, as `train` writes it to RUN/config.yaml."""
+
     preset: str
     shape: tuple[Count, Count, Count]
     sigma_data: Positive
@@ -73,21 +104,23 @@ class Config(_Section):
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
 
 
-def validated(values: dict[str, Any], where: str) -> Config:
-    """Check plain values and make them a `Config`.
+def validated(values: dict[str, Any], where: str, kind: type[Section]) -> Section:
+    """Check plain values and make them a section of a kind, such as `Config`.
 
     Raises:
         UserError: naming the first key that is unknown, missing or of the wrong kind.
     """
     try:
-        return Config.model_validate(values)
+        return kind.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
             message = f"unknown key; the keys there are {_keys(first['loc'])}"
         else:
-            message = f"{first['msg'].lower()}, got {first.get('input')!r}"
+            message = (
+                f"{first['msg'].lower().removeprefix('value error, ')}, got {first.get('input')!r}"
+            )
         raise UserError(f"{where}: {key}: {message}") from None
 
 

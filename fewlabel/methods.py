@@ -62,13 +62,13 @@ METHODS: dict[str, Method] = {
         "classifier guidance, self-calibrated on the labelled data",
         "Huang, Chen & Lin 2023, arXiv 2307.04081",
         score=_UNCONDITIONAL,
-        classifier=_CROSS_ENTROPY | {"sc": Loss(SelfCalibration, "labelled", 0.1)},
+        classifier=_CROSS_ENTROPY | {"sc": Loss(SelfCalibration, "labelled", 0.3)},
     ),
     "cg-sc-all": Method(
         "classifier guidance, self-calibrated on labelled and unlabelled data",
         "Huang, Chen & Lin 2023, arXiv 2307.04081",
         score=_UNCONDITIONAL,
-        classifier=_CROSS_ENTROPY | {"sc": Loss(SelfCalibration, "all", 0.1)},
+        classifier=_CROSS_ENTROPY | {"sc": Loss(SelfCalibration, "all", 0.3)},
     ),
 }
 DEFAULT = "cg-sc-all"

@@ -27,7 +27,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "classifier": {
             "widths": (32, 64),
             "layers": 1,
-            "fit": {"steps": 400, "batch": 64, "learning_rate": 2e-3, "clip": 10.0},
+            "fit": {"steps": 600, "batch": 64, "learning_rate": 2e-3, "clip": 10.0},
         },
     },
     "small": {  # 28 to 32 pixels on a CPU: a quarter of an hour

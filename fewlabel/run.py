@@ -23,7 +23,7 @@ from fewlabel.score import ScoreModel
 if TYPE_CHECKING:
     from fewlabel.metrics.report import Report
 
-__all__ = ["DEFAULT_SCALE", "Run", "Samples", "load"]
+__all__ = ["DEFAULT_SCALE", "Run", "Samples", "find_device", "load"]
 
 DEFAULT_SCALE = 2.0
 _BATCH = 256
@@ -63,7 +63,7 @@ class Run:
         self.folder = RunFolder(folder)
         self.config: Config = self.folder.read_config()
         self.splits: Splits = self.folder.read_splits()
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.device = find_device(device)
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -206,7 +206,9 @@ class Run:
         return labels
 
     def _trained(self, model: Any, stage: str) -> Any:
-        weights = self.folder.checkpoints(stage).ema_weights()
+        checkpoints = self.folder.checkpoints(stage)
+        checkpoints.report_damaged()
+        weights = checkpoints.ema_weights()
         model.load_state_dict(weights)
         return model.to(self.device).eval().requires_grad_(False)
 
@@ -214,6 +216,22 @@ class Run:
 def load(folder: str | os.PathLike[str], device: str | None = None) -> Run:
     """Open a run folder; see `Run`."""
     return Run(folder, device)
+
+
+def find_device(name: str | None) -> torch.device:
+    """The device of a name; by default a GPU if there is one.
+
+    Raises:
+        UserError: if there is no such device.
+    """
+    gpu = torch.cuda.is_available()
+    try:
+        device = torch.device(name or ("cuda" if gpu else "cpu"))
+    except RuntimeError:
+        raise UserError(f"device {name!r} is unknown; give cpu or cuda") from None
+    if device.type == "cuda" and not gpu:
+        raise UserError(f"device {name!r}: this machine has no such GPU; give cpu")
+    return device
 
 
 class _Counted:

@@ -51,8 +51,11 @@ class RunFolder:
 
     def begin(self, config: Config, splits: Splits) -> None:
         """Write the manifest and the configuration; the folder is a run from then on."""
-        if self.path.exists() and any(self.path.iterdir()) and not self.exists:
-            if not (self.path / "labels.json").is_file():  # else: stopped between the two files
+        if self.path.exists() and not self.path.is_dir():
+            raise UserError(f"{self.path} is a file, not a folder; give another --out")
+        if self.path.exists() and not self.exists:
+            others = [path for path in self.path.iterdir() if not path.name.startswith(".")]
+            if others and not (self.path / "labels.json").is_file():  # else: stopped in between
                 raise UserError(f"{self.path} holds other files and is no run; give another --out")
         write_json(self.path / "labels.json", splits.to_json())
         provenance = {"versions": _versions(), "revision": _revision()}
@@ -70,7 +73,7 @@ class RunFolder:
         if not self.exists:
             raise UserError(f"{self.path} is no run folder: it has no config.yaml; give another")
         path = self.path / "config.yaml"
-        return validated(read_settings(path), str(path))
+        return validated(read_settings(path), str(path), Config)
 
     def read_splits(self) -> Splits:
         """The split manifest."""

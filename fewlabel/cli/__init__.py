@@ -62,6 +62,8 @@ def _explain(error: Exception) -> int:
     if isinstance(error, UserError):
         return _complain(str(error), 2)
     if hasattr(error, "format_message"):  # wrong usage, as the command parser found it
+        if not error.format_message():  # no command: the help was printed instead
+            return 2
         return _complain(f"{error.format_message()} (see fewlabel --help)", 2)
     if isinstance(error, TrainingError):
         return _complain(str(error), 1)

@@ -18,11 +18,11 @@ def evaluate(
     n: Annotated[int, typer.Option("-n", help="How many images of each class.")] = 100,
     sampler: Annotated[str, typer.Option(help="dpm++ or heun.")] = "dpm++",
     steps: Annotated[
-        int | None, typer.Option(help="Steps of the sampler. [default: the sampler's]")
+        int | None, typer.Option(help="Steps of the sampler.", show_default="the sampler's")
     ] = None,
     seed: Seed = 0,
     device: Annotated[
-        str | None, typer.Option(help="cpu or cuda. [default: a GPU if there is one]")
+        str | None, typer.Option(help="cpu or cuda.", show_default="a GPU if there is one")
     ] = None,
     as_json: Json = False,
 ) -> None:

@@ -13,7 +13,7 @@ __all__ = ["sample"]
 def sample(
     run: RunPath,
     label: Annotated[
-        str | None, typer.Option(help="The class, by name or index. [default: every class]")
+        str | None, typer.Option(help="The class, by name or index.", show_default="every class")
     ] = None,
     n: Annotated[int, typer.Option("-n", help="How many images of each class asked for.")] = 16,
     scale: Annotated[
@@ -21,15 +21,15 @@ def sample(
     ] = 2.0,
     sampler: Annotated[str, typer.Option(help="dpm++ or heun.")] = "dpm++",
     steps: Annotated[
-        int | None, typer.Option(help="Steps of the sampler. [default: the sampler's]")
+        int | None, typer.Option(help="Steps of the sampler.", show_default="the sampler's")
     ] = None,
     seed: Seed = 0,
     batch_size: Annotated[int, typer.Option(help="How many are drawn together.")] = 256,
     out: Annotated[
-        Path | None, typer.Option(help="The folder for the images. [default: RUN/samples]")
+        Path | None, typer.Option(help="The folder for the images.", show_default="RUN/samples")
     ] = None,
     device: Annotated[
-        str | None, typer.Option(help="cpu or cuda. [default: a GPU if there is one]")
+        str | None, typer.Option(help="cpu or cuda.", show_default="a GPU if there is one")
     ] = None,
     as_json: Json = False,
 ) -> None:

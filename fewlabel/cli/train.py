@@ -19,34 +19,37 @@ def train(
             "unlabeled/ for images without a label.",
         ),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="The run folder. [default: runs/DATA]")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The run folder.", show_default="runs/DATA")
+    ] = None,
     method: Annotated[
-        str | None, typer.Option(help="See `fewlabel methods`. [default: cg-sc-all]")
+        str | None, typer.Option(help="See `fewlabel methods`.", show_default="cg-sc-all")
     ] = None,
     labels: Annotated[
         str | None,
         typer.Option(
             help="Which labels may be used: a fraction (0.05), a number per class (4/class), "
-            "all, or a CSV of files. [default: all]"
+            "all, or a CSV of files.",
+            show_default="all",
         ),
     ] = None,
     score: Annotated[
         Path | None, typer.Option(help="Use the score model of this run, train a classifier only.")
     ] = None,
     size: Annotated[
-        int | None, typer.Option(help="Side of the images. [default: the data's, at most 64]")
+        int | None, typer.Option(help="Side of the images.", show_default="the data's, at most 64")
     ] = None,
     preset: Annotated[
-        str | None, typer.Option(help="tiny or small. [default: by image size]")
+        str | None, typer.Option(help="tiny or small.", show_default="by image size")
     ] = None,
     steps: Annotated[
-        int | None, typer.Option(help="Training steps of each stage. [default: the preset's]")
+        int | None, typer.Option(help="Training steps of each stage.", show_default="the preset's")
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(help="Fixes labels, weights, order and noise. [default: 0]")
+        int | None, typer.Option(help="Fixes labels, weights, order and noise.", show_default="0")
     ] = None,
     device: Annotated[
-        str | None, typer.Option(help="cpu or cuda. [default: a GPU if there is one]")
+        str | None, typer.Option(help="cpu or cuda.", show_default="a GPU if there is one")
     ] = None,
     config: Annotated[
         Path | None, typer.Option(help="Read settings from a YAML file, as RUN/config.yaml.")

@@ -9,6 +9,7 @@ score/step-00000500/last.safetensors        the weights being trained
 import hashlib
 import json
 import shutil
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -113,10 +114,13 @@ class Checkpoints:
             raise UserError(f"{self.folder} has no whole checkpoint; train the run first")
         return load_file(newest[1] / "ema.safetensors")
 
-    def damaged(self) -> list[Path]:
-        """Checkpoints newer than the newest whole one."""
+    def report_damaged(self) -> None:
+        """Say on standard error which checkpoints newer than the newest whole one are damaged."""
         newest = self.newest()
-        return [path for path in self._newest_first() if newest is None or path > newest[1]]
+        instead = "the checkpoint before it is used" if newest else "none before it is whole"
+        for path in self._newest_first():
+            if newest is None or path > newest[1]:
+                print(f"{path} is damaged; {instead}", file=sys.stderr)
 
     def _newest_first(self) -> list[Path]:
         return sorted(self.folder.glob("step-*"), reverse=True)

@@ -104,7 +104,9 @@ def fit(
         _check_finite(values, step, checkpoints)
         optimizer.zero_grad()
         accelerator.backward(objective.total(values))
-        accelerator.clip_grad_norm_(model.parameters(), config.clip)
+        norm = accelerator.clip_grad_norm_(model.parameters(), config.clip)
+        if accelerator.scaler is None:  # a scaler skips such steps by itself
+            _check_finite({"gradient": norm}, step, checkpoints)
         optimizer.step()
         state.ema.update(model, step)
         step += 1

@@ -7,8 +7,8 @@ from typing import Any
 
 import yaml
 
-from fewlabel import methods, presets
-from fewlabel.config import Config, validated
+from fewlabel import methods, presets, process
+from fewlabel.config import Config, Request, validated
 from fewlabel.data import Dataset, Splits, draw_splits, open_dataset
 from fewlabel.errors import UserError
 from fewlabel.progress import track
@@ -55,17 +55,23 @@ def plan(
         asked = _merged(asked, _override(text))
     if "data" not in asked:
         raise UserError("no data: name a built-in dataset or a folder, as in `train digits`")
-    methods.find_method(asked.setdefault("method", methods.DEFAULT))
-    dataset = _open(asked)
-    splits = draw_splits(dataset, str(asked.get("labels", "all")), int(asked.get("seed", 0)))
-    asked["preset"] = asked.get("preset") or presets.preset_for(dataset.shape)
+    asked.setdefault("method", methods.DEFAULT)
+    of_request = {key: asked[key] for key in Request.model_fields if key in asked}
+    request = validated(of_request, "configuration", Request)
+    methods.find_method(request.method)
+    dataset = _open(request)
+    splits = draw_splits(dataset, request.labels, request.seed)
+    asked["preset"] = request.preset or presets.preset_for(dataset.shape)
     values = _merged(presets.find_preset(asked["preset"]), asked)
     values |= {"size": max(dataset.shape[1:]), "shape": dataset.shape}
     values = _merged(_default_weights(asked["method"]), values)
-    if score is not None:
-        values |= _shared_score(score, dataset)
+    if shared := score or values.get("score_from"):
+        values |= _shared_score(Path(shared), dataset)
     values.setdefault("sigma_data", round(dataset.spread(splits.train), 4))
-    return Plan(validated(values, "configuration"), dataset, splits)
+    resolved = validated(values, "configuration", Config)
+    process.from_config(resolved.process)
+    _check_weights(resolved)
+    return Plan(resolved, dataset, splits)
 
 
 _STAGES = ("score", "classifier")
@@ -80,9 +86,22 @@ def _default_weights(method: str) -> dict[str, Any]:
     }
 
 
-def _open(asked: Mapping[str, Any]) -> Dataset:
+def _check_weights(config: Config) -> None:
+    """Refuse a weight whose loss the method does not have, before anything is trained."""
+    row = methods.find_method(config.method)
+    losses = {"score": row.score, "classifier": row.classifier}
+    given = {"score": config.score.fit.weights, "classifier": config.classifier.fit.weights}
+    for stage in _STAGES:
+        if unknown := set(given[stage]) - set(losses[stage]):
+            raise UserError(
+                f"configuration: {stage}.fit.weights.{min(unknown)}: {config.method} has no such "
+                f"loss; it has {', '.join(losses[stage])}"
+            )
+
+
+def _open(request: Request) -> Dataset:
     with track("reading images") as task:
-        return open_dataset(asked["data"], asked.get("size"), task.set)
+        return open_dataset(request.data, request.size, task.set)
 
 
 def _absolute(data: str | os.PathLike[str]) -> str:
@@ -94,6 +113,8 @@ def _absolute(data: str | os.PathLike[str]) -> str:
 def _shared_score(folder: Path, dataset: Dataset) -> dict[str, Any]:
     """The keys that follow from using the score model of another run."""
     source = RunFolder(folder).read_config()
+    if RunFolder(folder).steps_done("score") == 0:
+        raise UserError(f"{folder} has no score model yet; train that run first")
     if source.shape != dataset.shape:
         raise UserError(
             f"the score model of {folder} makes images of {_size(source.shape)}, "

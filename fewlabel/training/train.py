@@ -2,7 +2,6 @@
 
 import os
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -21,7 +20,7 @@ from fewlabel.errors import TrainingError, UserError
 from fewlabel.models import build_classifier, build_score_model
 from fewlabel.objectives import Objective
 from fewlabel.progress import track
-from fewlabel.run import Run
+from fewlabel.run import Run, find_device
 from fewlabel.run_folder import STAGES, RunFolder
 from fewlabel.training.checkpoint import Checkpoints
 from fewlabel.training.loop import Record, fit
@@ -74,6 +73,7 @@ def train(
         UserError: for wrong input, and when `out` is a finished or a different run.
         TrainingError: when training was interrupted or diverged.
     """
+    find_device(device)
     options = {"method": method, "size": size, "preset": preset, "seed": seed}
     options["labels"] = str(labels) if labels is not None else None
     planned = plan(
@@ -107,7 +107,8 @@ def _check_folder(folder: RunFolder, planned: Plan) -> None:
                 f"{folder} is another run: there {key} is {before.get(key)}, now it is "
                 f"{now.get(key)}; choose another --out, or the same settings to go on with it"
             )
-    if all(folder.steps_done(s) == _fit_config(planned.config, s).steps for s in STAGES):
+    own = STAGES[1:] if planned.config.score_from else STAGES
+    if all(folder.steps_done(s) == _fit_config(planned.config, s).steps for s in own):
         raise UserError(f"{folder} is finished; sample from it, or choose another --out")
 
 
@@ -128,8 +129,7 @@ def _fit_config(config: Config, stage: str) -> FitConfig:
 def _train_stage(stage: str, planned: Plan, folder: RunFolder, accelerator: Accelerator) -> None:
     """Train one stage from its newest checkpoint, if there is anything left to train."""
     checkpoints, source = folder.checkpoints(stage), planned.config.score_from
-    for path in checkpoints.damaged():
-        print(f"{path} is damaged; the checkpoint before it is used", file=sys.stderr)
+    checkpoints.report_damaged()
     if stage == "score" and source:
         if accelerator.is_main_process and checkpoints.newest() is None:
             checkpoints.copy(RunFolder(source).checkpoints(stage))
@@ -146,7 +146,7 @@ def _train_stage(stage: str, planned: Plan, folder: RunFolder, accelerator: Acce
             task.set(record.step, record.steps, shown)
             if accelerator.is_main_process and (record.losses or record.validation):
                 folder.append(_line(stage, record))
-    if done < settings.steps:
+    if done < settings.steps or (stop.is_set() and stage != STAGES[-1]):
         raise TrainingError(
             f"stopped at step {done} of {settings.steps} of the {_TITLES[stage]}, with a "
             f"checkpoint in {folder}; the same command goes on from there"

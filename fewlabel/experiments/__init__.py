@@ -1,0 +1,1 @@
+"""Experiments: several runs set beside each other."""

@@ -1,0 +1,152 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from mixtures import PROCESS_NAMES, PROCESSES, CosineVP
+from scipy.stats import kstest, lognorm, uniform
+from torch import Tensor
+
+from fewlabel.errors import UserError
+from fewlabel.process import EDM, VE, Process, broadcast, from_config
+from fewlabel.randomness import StepRandom
+
+every_process = pytest.mark.parametrize("process", PROCESSES, ids=PROCESS_NAMES)
+
+
+def times(process: Process) -> Tensor:
+    return torch.linspace(process.t_min, process.t_max, 41, dtype=torch.float64)
+
+
+def derivative(function, t: Tensor) -> Tensor:
+    t = t.clone().requires_grad_()
+    value = function(t)
+    if not value.requires_grad:  # a constant
+        return torch.zeros_like(t)
+    return torch.autograd.grad(value.sum(), t)[0]
+
+
+@every_process
+def test_drift_and_diffusion_follow_from_alpha_and_sigma(process: Process) -> None:
+    t = times(process)
+    drift = derivative(lambda t: process.alpha(t).log(), t)
+    square = derivative(lambda t: process.sigma(t) ** 2, t) - 2 * drift * process.sigma(t) ** 2
+    torch.testing.assert_close(process.drift(t), drift, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(process.diffusion(t) ** 2, square, rtol=1e-12, atol=0)
+
+
+@every_process
+def test_time_at_inverts_the_noise_ratio(process: Process) -> None:
+    t = times(process)
+    ratio = process.noise_ratio(t)
+    assert (ratio.diff() > 0).all()
+    torch.testing.assert_close(process.time_at(ratio), t, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(ratio, process.sigma(t) / process.alpha(t), rtol=0, atol=0)
+
+
+def test_the_ends_of_the_processes() -> None:
+    ve, edm = VE(0.02, 30.0), EDM(0.003, 70.0)
+    for process in (ve, edm):
+        ends = torch.tensor([process.t_min, process.t_max], dtype=torch.float64)
+        expected = torch.tensor([process.sigma_min, process.sigma_max], dtype=torch.float64)
+        torch.testing.assert_close(process.sigma(ends), expected, rtol=1e-12, atol=0)
+    middle = ve.sigma(torch.tensor(0.5, dtype=torch.float64))
+    assert middle.item() == pytest.approx(math.sqrt(0.02 * 30), rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("process", "distribution"),
+    [
+        (VE(), uniform()),
+        (EDM(p_mean=-0.4, p_std=1.3), lognorm(s=1.3, scale=math.exp(-0.4))),
+        (EDM(), lognorm(s=1.2, scale=math.exp(-1.2))),
+    ],
+)
+def test_training_times_have_their_distribution(process: Process, distribution) -> None:
+    u = torch.linspace(0.001, 0.999, 99, dtype=torch.float64)
+    np.testing.assert_allclose(process.training_time(u), distribution.ppf(u.numpy()), rtol=1e-10)
+    # one number a stratum: the empirical distribution is nowhere further off than one part in n
+    n = 2000
+    quantiles = StepRandom(0, 0).quantiles_like(torch.zeros(n, 1, dtype=torch.float64))
+    drawn = process.training_time(quantiles)
+    assert kstest(drawn.numpy(), distribution.cdf).statistic < 1.01 / n
+
+
+@every_process
+def test_perturbed_samples_have_mean_and_spread_of_the_kernel(process: Process) -> None:
+    n = 20_000
+    generator = torch.Generator().manual_seed(1)
+    noise = torch.randn(3, n, generator=generator, dtype=torch.float64)
+    x0 = torch.tensor([-1.5, 0.0, 2.0], dtype=torch.float64)[:, None].expand(3, n)
+    t = times(process)[[3, 20, 37]]
+    x = process.perturb(x0, t, noise)
+    sigma = process.sigma(t)
+    assert (((x.mean(1) - process.alpha(t) * x0[:, 0]) / sigma).abs() < 4 / n**0.5).all()
+    assert ((x.std(1) / sigma - 1).abs() < 4 / (2 * n) ** 0.5).all()
+
+
+@every_process
+def test_perturb_takes_one_time_a_sample(process: Process) -> None:
+    generator = torch.Generator().manual_seed(1)
+    x0, noise = torch.randn(2, 5, 3, 4, 4, generator=generator, dtype=torch.float64)
+    t = times(process)[::10]
+    together = process.perturb(x0, t, noise)
+    for i in range(5):
+        alone = process.alpha(t[i]) * x0[i] + process.sigma(t[i]) * noise[i]
+        torch.testing.assert_close(together[i], alone, rtol=1e-14, atol=1e-14)
+
+
+@every_process
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_prior_has_the_spread_of_the_last_time(process: Process, dtype: torch.dtype) -> None:
+    noise = torch.randn(4, 2, dtype=dtype, generator=torch.Generator().manual_seed(0))
+    prior = process.prior(noise)
+    assert prior.dtype == dtype
+    sigma = process.sigma(torch.tensor(process.t_max, dtype=torch.float64)).item()
+    torch.testing.assert_close(prior, sigma * noise)
+
+
+def test_broadcast_multiplies_sample_by_sample() -> None:
+    x = torch.ones(3, 2, 4, 4)
+    scaled = broadcast(torch.tensor([1.0, 2.0, 3.0]), x) * x
+    assert scaled.mean((1, 2, 3)).tolist() == [1.0, 2.0, 3.0]
+    assert (broadcast(torch.tensor(5.0), x) * x).unique().tolist() == [5.0]
+
+
+@pytest.mark.parametrize("process", [VE(0.03, 12.0), EDM(0.01, 9.0, p_mean=-0.5, p_std=0.9)])
+def test_config_round_trip(process: Process) -> None:
+    again = from_config(process.config())
+    assert again == process
+    assert type(again) is type(process)
+    assert from_config(process.config() | {"sigma_max": 13.0}) != process
+
+
+@pytest.mark.parametrize("cls", [VE, EDM])
+@pytest.mark.parametrize(
+    ("low", "high"), [(2.0, 1.0), (1.0, 1.0), (0.0, 1.0), (-1.0, 1.0), (0.1, math.inf),
+                      (math.nan, 1.0), (0.1, math.nan)]
+)  # fmt: skip
+def test_refuses_sigmas_out_of_order(cls: type, low: float, high: float) -> None:
+    with pytest.raises(UserError, match="0 < sigma_min < sigma_max"):
+        cls(sigma_min=low, sigma_max=high)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"name": "vq"}, "process 'vq' is unknown; choose one of ve, edm"),
+        ({}, "process None is unknown"),
+        ({"name": "ve", "p_mean": 1.0}, "process ve: .*p_mean"),
+        ({"name": "edm", "p_std": 0.0}, "p_std=0 is not positive"),
+        ({"name": "edm", "p_std": math.nan}, "p_std=nan is not positive"),
+    ],
+)
+def test_refuses_configs(config: dict, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        from_config(config)
+
+
+def test_the_tests_own_process_preserves_variance() -> None:
+    t = times(CosineVP())
+    total = CosineVP().alpha(t) ** 2 + CosineVP().sigma(t) ** 2
+    torch.testing.assert_close(total, torch.ones_like(t), rtol=1e-14, atol=0)
