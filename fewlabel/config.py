@@ -52,11 +52,12 @@ class FitConfig(_Section):
 
 
 class ScoreConfig(_Section):
-    """The score model: a UNet (widths a level, layers a level, attention or not a level)."""
+    """The score model: a UNet (channels, layers and attention of each level)."""
 
     widths: Annotated[tuple[Width, ...], Field(min_length=1)]
     layers: Count = 1
     attention: tuple[bool, ...]
+    patch: Count = 1
     fit: FitConfig
 
     @field_validator("attention")
@@ -73,6 +74,7 @@ class ClassifierConfig(_Section):
 
     widths: Annotated[tuple[Width, ...], Field(min_length=1)]
     layers: Count = 1
+    patch: Count = 1
     energy: Literal["scaled", "quadratic", "plain"] = "scaled"
     fit: FitConfig
 

@@ -22,7 +22,7 @@ def build_score_model(config: Config) -> ScoreModel:
     """The untrained score model; its weights are a function of config.seed."""
     _seed_weights(config, "score")
     score = config.score
-    network = UNet(config.shape[0], score.widths, score.layers, score.attention)
+    network = UNet(config.shape[0], score.widths, score.layers, score.attention, score.patch)
     model = ScoreModel(network, processes.from_config(config.process), config.sigma_data)
     return _channels_last(model)
 
@@ -31,7 +31,9 @@ def build_classifier(config: Config, n_classes: int) -> NoisyClassifier:
     """The untrained classifier; its weights are a function of config.seed."""
     _seed_weights(config, "classifier")
     section = config.classifier
-    network = ConvClassifier(config.shape[0], n_classes, section.widths, section.layers)
+    network = ConvClassifier(
+        config.shape[0], n_classes, section.widths, section.layers, section.patch
+    )
     process = processes.from_config(config.process)
     model = NoisyClassifier(network, process, config.sigma_data, section.energy)
     return _channels_last(model)

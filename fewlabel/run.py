@@ -139,6 +139,8 @@ class Run:
             times = (low, high)
         score, likelihood = _Counted(self.score_model), _Counted(self.classifier.likelihood_score)
         began, images, nfe = time.monotonic(), [], 0
+        if progress:
+            progress.set(0, n)
         for start in range(0, n, batch_size):
             of_batch = labels[start : start + batch_size].to(self.device)
             score.calls = likelihood.calls = 0

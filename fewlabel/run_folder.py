@@ -115,11 +115,11 @@ class RunFolder:
             stream.write(json.dumps(record) + "\n")
 
     def forget_after(self, stage: str, step: int) -> None:
-        """Drop what was logged of a stage after a step that training goes on from."""
-        records = self.records()
-        kept = [r for r in records if r["stage"] != stage or r["step"] <= step]
-        if len(kept) != len(records):
-            write_text(self.log, "".join(json.dumps(record) + "\n" for record in kept))
+        """Drop what was logged of a stage after a step that training goes on from, or in part."""
+        kept = [r for r in self.records() if r["stage"] != stage or r["step"] <= step]
+        text = "".join(json.dumps(record) + "\n" for record in kept)
+        if self.log.exists() and self.log.read_text(encoding="utf-8") != text:
+            write_text(self.log, text)
 
 
 def read_settings(path: Path) -> dict[str, Any]:

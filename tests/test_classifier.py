@@ -79,18 +79,14 @@ def test_the_oracle_fits_into_every_energy(process: Process, energy: Energy) -> 
     model = NoisyClassifier(network, process, SIGMA_DATA, energy)
     x, t, y = places(process)
     close = {"rtol": 1e-8, "atol": 1e-8}
-    torch.testing.assert_close(
-        model.log_prob(x, t), mixture.log_posterior(process)(x, t), **close
-    )
+    torch.testing.assert_close(model.log_prob(x, t), mixture.log_posterior(process)(x, t), **close)
     torch.testing.assert_close(
         model.likelihood_score(x, t, y), mixture.likelihood_score(process)(x, t, y), **close
     )
     if process.alpha(t).eq(1).all():  # else it is the density of x/α
         density = model(x, t).logsumexp(1) - math.log(2 * math.pi)
         torch.testing.assert_close(density, mixture.log_density(process)(x, t), **close)
-    torch.testing.assert_close(
-        model.internal_score(x, t), mixture.score(process)(x, t), **close
-    )
+    torch.testing.assert_close(model.internal_score(x, t), mixture.score(process)(x, t), **close)
 
 
 class Rescaled(nn.Module):

@@ -1,9 +1,11 @@
+import json
+import os
 from pathlib import Path
 
 import pytest
 
 from fewlabel.errors import UserError
-from fewlabel.files import replacing
+from fewlabel.files import replacing, replacing_folder, write_json, write_text
 
 
 def test_the_file_appears_whole_and_alone(tmp_path: Path) -> None:
@@ -31,10 +33,45 @@ def test_a_failure_leaves_what_was_there_and_nothing_else(tmp_path: Path) -> Non
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_path_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize("write", [write_text, write_json])
+def test_a_path_that_cannot_be_written_is_named(tmp_path: Path, write: object) -> None:
     (tmp_path / "file").write_text("")
-    with (
-        pytest.raises(UserError, match=r"cannot write .*a\.txt: .*: choose a folder"),
-        replacing(tmp_path / "file" / "a.txt") as temporary,
-    ):
-        temporary.write_text("")
+    with pytest.raises(UserError, match=r"cannot write .*a\.txt: .*choose another folder"):
+        write(tmp_path / "file" / "a.txt", "text")  # type: ignore[operator]
+
+
+def test_json_comes_back(tmp_path: Path) -> None:
+    value = {"ß": [1, 2.5, None, "x"]}
+    write_json(tmp_path / "a.json", value)
+    assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8")) == value
+
+
+def fill(folder: Path, text: str, fail: bool = False) -> None:
+    with replacing_folder(folder) as temporary:
+        (temporary / f"{text}.txt").write_text(text)
+        if fail:
+            raise RuntimeError("half way")
+
+
+def test_a_folder_is_replaced_as_a_whole(tmp_path: Path) -> None:
+    folder = tmp_path / "new" / "f"
+    fill(folder, "one")
+    fill(folder, "two")
+    assert [p.name for p in folder.iterdir()] == ["two.txt"]
+    assert [p.name for p in folder.parent.iterdir()] == ["f"]
+
+
+def test_a_folder_that_fails_leaves_the_one_before(tmp_path: Path) -> None:
+    fill(tmp_path / "f", "one")
+    with pytest.raises(RuntimeError, match="half way"):
+        fill(tmp_path / "f", "two", fail=True)
+    assert [p.name for p in (tmp_path / "f").iterdir()] == ["one.txt"]
+    assert [p.name for p in tmp_path.iterdir()] == ["f"]
+
+
+def test_what_a_killed_process_left_is_not_mixed_in(tmp_path: Path) -> None:
+    (tmp_path / ".f.new").mkdir()
+    (tmp_path / ".f.new" / "old.txt").write_text("old")
+    fill(tmp_path / "f", "one")
+    assert [p.name for p in (tmp_path / "f").iterdir()] == ["one.txt"]
+    assert os.listdir(tmp_path) == ["f"]

@@ -139,4 +139,6 @@ def test_guidance_of_guidance_is_a_score_like_any_other() -> None:
 def test_refuses(scale: float, interval: tuple[float, float] | None, message: str) -> None:
     mixture = three_classes()
     with pytest.raises(UserError, match=message):
-        guidance.classifier(mixture.score(VE()), mixture.likelihood_score(VE()), 0, scale, interval)
+        guidance.classifier(
+            mixture.score(VE()), mixture.likelihood_score(VE()), 0, scale, interval
+        )

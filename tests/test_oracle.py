@@ -133,8 +133,6 @@ def test_weights_are_normalised() -> None:
         ([1.0, 1.0], [[0.0], [1.0]], [1.0, -1.0], "stds not negative"),
     ],
 )
-def test_refuses_what_is_no_mixture(
-    weights: list, means: list, stds: list, message: str
-) -> None:
+def test_refuses_what_is_no_mixture(weights: list, means: list, stds: list, message: str) -> None:
     with pytest.raises(UserError, match=message):
         GaussianMixture(torch.tensor(weights), torch.tensor(means), torch.tensor(stds))

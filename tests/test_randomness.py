@@ -106,7 +106,11 @@ def test_integer_data_get_floating_noise() -> None:
 @pytest.mark.parametrize("shape", [(2,), (1, 8, 8)])
 def test_a_sample_does_not_depend_on_its_batch(shape: tuple[int, ...]) -> None:
     together = SampleRandom(4, range(10))
-    parts = [SampleRandom(4, range(3)), SampleRandom(4, range(3, 4)), SampleRandom(4, range(4, 10))]
+    parts = [
+        SampleRandom(4, range(3)),
+        SampleRandom(4, range(3, 4)),
+        SampleRandom(4, range(4, 10)),
+    ]
     for _ in range(2):  # also the numbers that are drawn later
         split = torch.cat([part.normal(shape) for part in parts])
         assert torch.equal(together.normal(shape), split)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fewlabel.networks.embeddings import NoiseEmbedding
+from fewlabel.networks.padding import padded
 
 __all__ = ["ConvClassifier"]
 
@@ -42,13 +43,17 @@ class ConvClassifier(nn.Module):
         classes: K.
         widths: channels of each resolution level, multiples of 8; each level halves the size.
         layers: residual blocks a level.
+        patch: side of the squares of pixels that the first level sees as one.
     """
 
-    def __init__(self, channels: int, classes: int, widths: Sequence[int], layers: int) -> None:
+    def __init__(
+        self, channels: int, classes: int, widths: Sequence[int], layers: int, patch: int = 1
+    ) -> None:
         super().__init__()
+        self.patch = patch
         embedding = 4 * widths[0]
         self.embedding = NoiseEmbedding(embedding)
-        self.stem = nn.Conv2d(channels, widths[0], 3, padding=1)
+        self.stem = nn.Conv2d(channels * patch**2, widths[0], 3, padding=1)
         self.blocks = nn.ModuleList()
         self.layers, inputs = layers, widths[0]
         for width in widths:
@@ -62,7 +67,7 @@ class ConvClassifier(nn.Module):
     def features(self, u: Tensor, c_noise: Tensor) -> Tensor:
         """The features under the last layer, (B, widths[-1])."""
         embedding = self.embedding(c_noise)
-        hidden = self.stem(u)
+        hidden = self.stem(functional.pixel_unshuffle(padded(u, self.patch), self.patch))
         for index, block in enumerate(self.blocks):
             if index and index % self.layers == 0:
                 hidden = functional.avg_pool2d(hidden, 2, ceil_mode=True)

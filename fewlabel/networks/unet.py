@@ -7,6 +7,8 @@ from diffusers import UNet2DModel
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fewlabel.networks.padding import padded
+
 __all__ = ["UNet"]
 
 _TIMESTEPS_PER_UNIT = 1000.0  # c_noise spans about [-1.6, 1.1], the embedding expects ~1000 steps
@@ -15,28 +17,36 @@ _TIMESTEPS_PER_UNIT = 1000.0  # c_noise spans about [-1.6, 1.1], the embedding e
 class UNet(nn.Module):
     """F(u, c_noise) for images; Ho et al. 2020, arXiv 2006.11239, as diffusers builds it.
 
-    Images whose sides do not divide by 2^(levels − 1) are padded by reflection and cropped.
+    Images whose sides do not divide by patch · 2^(levels − 1) are padded by reflection and
+    cropped.
 
     Args:
         channels: image channels.
         widths: channels of each resolution level, multiples of 8.
         layers: residual blocks a level.
         attention: for each level, whether it has self-attention.
+        patch: side of the squares of pixels that the first level sees as one.
     """
 
     def __init__(
-        self, channels: int, widths: Sequence[int], layers: int, attention: Sequence[bool]
+        self,
+        channels: int,
+        widths: Sequence[int],
+        layers: int,
+        attention: Sequence[bool],
+        patch: int = 1,
     ) -> None:
         super().__init__()
-        self.multiple = 2 ** (len(widths) - 1)
+        self.patch = patch
+        self.multiple = patch * 2 ** (len(widths) - 1)
         model = UNet2DModel(
-            in_channels=channels,
-            out_channels=channels,
+            in_channels=channels * patch**2,
+            out_channels=channels * patch**2,
             block_out_channels=tuple(widths),
             layers_per_block=layers,
             down_block_types=tuple("AttnDownBlock2D" if a else "DownBlock2D" for a in attention),
             up_block_types=tuple("AttnUpBlock2D" if a else "UpBlock2D" for a in attention[::-1]),
-            attention_head_dim=32,
+            attention_head_dim=8,
             norm_num_groups=8,
         )
         self.model = cast(nn.Module, model)  # diffusers' decorators hide what it is
@@ -44,8 +54,6 @@ class UNet(nn.Module):
     def forward(self, u: Tensor, c_noise: Tensor) -> Tensor:
         """(B, C, H, W) and (B,) → (B, C, H, W)."""
         height, width = u.shape[-2:]
-        padding = (0, -width % self.multiple, 0, -height % self.multiple)
-        if any(padding):
-            u = functional.pad(u, padding, mode="reflect")
-        output = self.model(u, c_noise * _TIMESTEPS_PER_UNIT).sample
-        return output[..., :height, :width]
+        patches = functional.pixel_unshuffle(padded(u, self.multiple), self.patch)
+        output = self.model(patches, c_noise * _TIMESTEPS_PER_UNIT).sample
+        return functional.pixel_shuffle(output, self.patch)[..., :height, :width]

@@ -1,7 +1,7 @@
 """Grids of images as PNG files.
 
-Every pixel of an image becomes a square of whole screen pixels (nearest neighbour), so a grid
-shows exactly what was sampled.
+Tiny images are enlarged smoothly (bicubic): people read an 8 × 8 digit that way, not as squares.
+The PNG files of single images keep their pixels.
 """
 
 import math
@@ -160,7 +160,7 @@ class _Layout:
             size = self.width(len(pictures)) + 2 * GAP, self.cell[1] + 2 * GAP
             canvas.paste(FRAME, (left - GAP, top - GAP, left - GAP + size[0], top - GAP + size[1]))
         for picture in pictures:
-            canvas.paste(picture.resize(self.cell, Image.Resampling.NEAREST), (left, top))
+            canvas.paste(picture.resize(self.cell, Image.Resampling.BICUBIC), (left, top))
             left += self.cell[0] + GAP
 
 

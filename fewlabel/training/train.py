@@ -101,7 +101,7 @@ def _check_folder(folder: RunFolder, planned: Plan) -> None:
         return
     folder.read_splits().check(planned.dataset, f"run folder {folder}")
     before, now = (_flat(c.model_dump()) for c in (folder.read_config(), planned.config))
-    for key in sorted(before | now):
+    for key in sorted(before | now, key=lambda key: (key.count("."), key)):
         if before.get(key) != now.get(key):
             raise UserError(
                 f"{folder} is another run: there {key} is {before.get(key)}, now it is "

@@ -1,0 +1,256 @@
+"""Wrong usage: exit status 2, one line on standard error, nothing on standard output."""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from PIL import Image
+
+from fewlabel.run import Run
+
+Cli = Callable[..., SimpleNamespace]
+Arguments = Callable[..., list[str]]
+
+
+def assert_refused(ended: SimpleNamespace, *fragments: str, early: bool = True) -> None:
+    assert ended.status == 2
+    assert ended.out == ""
+    lines = ended.err.splitlines()
+    assert lines[-1].startswith("fewlabel: ")
+    for fragment in fragments:
+        assert fragment in lines[-1]
+    assert "Traceback" not in ended.err
+    if early:
+        assert len(lines) == 1
+
+
+def picture(path: Path, level: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("L", (8, 8), level).save(path)
+
+
+@pytest.fixture
+def pets(tmp_path: Path) -> Path:
+    """Two classes of three pictures, and two without a label."""
+    for label, level in (("cat", 20), ("dog", 150), ("unlabeled", 90)):
+        for index in range(3):
+            picture(tmp_path / "pets" / label / f"{index}.png", level + 10 * index)
+    return tmp_path / "pets"
+
+
+def test_data_that_is_not_there(cli: Cli, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    missing = cli("train", tmp_path / "gone", "--out", out)
+    assert_refused(missing, str(tmp_path / "gone"), "no such folder", "check the path")
+    assert_refused(cli("train", "digit", "--out", out), "did you mean digits?")
+    assert_refused(cli("train", "--out", out), "no data")
+    assert_refused(cli("train"), "--out")
+    assert not out.exists()
+
+
+def test_an_empty_folder(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    refused = cli("train", tmp_path / "empty", "--out", tmp_path / "run")
+    assert_refused(refused, str(tmp_path / "empty"), "holds no images", "sub-folder")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_broken_image(cli: Cli, pets: Path, tmp_path: Path) -> None:
+    (pets / "cat" / "1.png").write_bytes(b"no picture")
+    refused = cli("train", pets, "--out", tmp_path / "run")
+    assert_refused(refused, str(pets / "cat" / "1.png"), "remove or replace", early=False)
+    rest = refused.err.splitlines()[:-1]
+    assert all(line.startswith("reading images: ") for line in rest)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_class_without_an_image(cli: Cli, pets: Path, tmp_path: Path) -> None:
+    (pets / "emu").mkdir()
+    assert_refused(cli("train", pets, "--out", tmp_path / "run"), str(pets / "emu"), "no images")
+
+
+def test_one_class_only(cli: Cli, pets: Path, tmp_path: Path) -> None:
+    shutil.rmtree(pets / "dog")
+    refused = cli("train", pets, "--out", tmp_path / "run")
+    assert_refused(refused, "only one class", "cat", "add a sub-folder")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fragments"),
+    [
+        (["--method", "magic"], ["'magic'", "cg-sc-all"]),
+        (["--preset", "huge"], ["'huge'", "tiny, small"]),
+        (["--set", "score.fit.setps=3"], ["score.fit.setps", "unknown key"]),
+        (["--set", "seed"], ["--set seed", "key=value"]),
+        (["--set", "seed=[1"], ["--set seed=[1"]),
+        (["--colour", "red"], ["--colour"]),
+        (["--steps", "many"], ["--steps", "integer"]),
+        (["--steps", "0"], ["steps", "greater than 0"]),
+        (["--size", "16"], ["8 × 8", "leave the size out"]),
+        (["--labels", "some"], ["'some'", "0.05"]),
+        (["--labels", "1.5"], ["'1.5'", "at most 1"]),
+        (["--labels", "0"], ["'0'", "above 0"]),
+        (["--labels", "1000/class"], ["1000/class", "ask for at most"]),
+        (["--labels", "gone.csv"], ["gone.csv", "digits has none"]),
+        (["--config", "gone.yaml"], ["gone.yaml"]),
+        (["--score", "gone"], ["no run folder gone"]),
+        (["--device", "abacus"], ["'abacus'", "cpu or cuda"]),
+    ],
+)
+def test_wrong_options_of_train(
+    cli: Cli, tmp_path: Path, arguments: list[str], fragments: list[str]
+) -> None:
+    refused = cli("train", "digits", "--out", tmp_path / "run", *arguments)
+    assert_refused(refused, *fragments)
+    assert not (tmp_path / "run").exists()
+
+
+def test_train_into_a_finished_run(cli: Cli, copied_run: Path, tiny_train: Arguments) -> None:
+    before = {p: p.stat().st_mtime_ns for p in copied_run.rglob("*")}
+    assert_refused(cli(*tiny_train(copied_run)), str(copied_run), "is finished", "--out")
+    assert {p: p.stat().st_mtime_ns for p in copied_run.rglob("*")} == before
+
+
+@pytest.mark.parametrize(
+    ("others", "key", "there", "now"),
+    [
+        (["--method", "cg"], "method", "cg-sc-all", "cg"),
+        (["--labels", "0.1"], "labels", "0.05", "0.1"),
+        (["--seed", "1"], "seed", "0", "1"),
+    ],
+)
+def test_train_into_a_different_run(
+    cli: Cli, copied_run: Path, tiny_train: Arguments, others: list[str], key: str, there: str,
+    now: str,
+) -> None:  # fmt: skip
+    shutil.rmtree(copied_run / "classifier")  # it is different, whether it is finished or not
+    before = {p: p.stat().st_mtime_ns for p in copied_run.rglob("*")}
+    refused = cli(*tiny_train(copied_run, *others))
+    # Weights of the losses differ with the method too, but it is the method that people chose.
+    assert_refused(refused, "is another run", f"there {key} is {there}, now it is {now};")
+    assert "choose another --out" in refused.err
+    assert {p: p.stat().st_mtime_ns for p in copied_run.rglob("*")} == before
+
+
+def test_train_into_a_run_of_another_dataset(
+    cli: Cli, copied_run: Path, pets: Path, tiny_train: Arguments
+) -> None:
+    refused = cli(*tiny_train(copied_run, data=str(pets)))
+    assert_refused(refused, str(copied_run), "another dataset (digits", "pets", early=False)
+
+
+def test_train_into_what_is_no_run(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "precious.txt").write_text("mine")
+    (tmp_path / "file").write_text("mine")
+    refused = cli("train", "digits", "--out", tmp_path / "photos")
+    assert_refused(refused, "holds other files")
+    assert [p.name for p in (tmp_path / "photos").iterdir()] == ["precious.txt"]
+    assert_refused(cli("train", "digits", "--out", tmp_path / "file"), "is a file")
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.mark.parametrize("command", ["sample", "evaluate", "info"])
+def test_what_is_no_run(cli: Cli, tmp_path: Path, command: str) -> None:
+    assert_refused(cli(command, tmp_path / "gone"), str(tmp_path / "gone"), "no run folder")
+    assert_refused(cli(command, tmp_path), str(tmp_path), "no config.yaml")
+
+
+def test_a_run_without_a_classifier_yet(cli: Cli, copied_run: Path) -> None:
+    shutil.rmtree(copied_run / "classifier")
+    refused = cli("sample", copied_run, "-n", 1)
+    assert_refused(refused, str(copied_run / "classifier"), "train the run first")
+    assert not (copied_run / "samples").exists()
+    assert '"unfinished"' in cli("info", copied_run, "--json").out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fragments"),
+    [
+        (["--label", "cat"], ["'cat'", "choose one of 0, 1"]),
+        (["--label", "10"], ["'10'", "choose one of 0, 1"]),
+        (["--sampler", "magic"], ["'magic'", "dpm++, heun"]),
+        (["--steps", "1"], ["steps=1", "at least 2"]),
+        (["-n", "0"], ["n=0", "at least 1"]),
+        (["--scale", "-1"], ["-1", "negative"]),
+        (["--scale", "much"], ["--scale", "number"]),
+        (["--batch-size", "0"], ["batch size 0"]),
+        (["--device", "abacus"], ["'abacus'", "cpu or cuda"]),
+        (["--colour", "red"], ["--colour"]),
+    ],
+)
+def test_wrong_options_of_sample(
+    cli: Cli, finished_run: Run, tmp_path: Path, arguments: list[str], fragments: list[str]
+) -> None:
+    out = tmp_path / "out"
+    refused = cli("sample", finished_run.folder, "-n", 2, "--out", out, *arguments)
+    assert_refused(refused, *fragments)
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fragments"),
+    [
+        (["--metrics", "accuracy,magic"], ["'magic'", "intra-fid"]),
+        (["--scale", "1;2"], ["1;2", "1,2,4"]),
+        (["-n", "3"], ["3 samples", "at least 10"]),
+    ],
+)
+def test_wrong_options_of_evaluate(
+    cli: Cli, finished_run: Run, arguments: list[str], fragments: list[str]
+) -> None:
+    assert_refused(cli("evaluate", finished_run.folder, *arguments), *fragments)
+
+
+def test_commands(cli: Cli) -> None:
+    assert_refused(cli("fly"), "fly")
+    assert_refused(cli("sample"), "RUN")
+    nothing = cli()
+    assert nothing.status == 2
+    assert "Usage" in nothing.out + nothing.err
+    assert "fewlabel:" not in nothing.err
+
+
+def test_debug_shows_the_traceback(cli: Cli, tmp_path: Path) -> None:
+    for arguments in (["--debug", "info", tmp_path], ["info", tmp_path, "--debug"]):
+        ended = cli(*arguments)
+        assert ended.status == 2
+        assert ended.out == ""
+        assert ended.err.startswith("Traceback")
+        assert ended.err.splitlines()[-1].startswith("fewlabel: ")
+
+
+def test_work_that_fails_ends_with_1(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("of no known\nkind")
+
+    monkeypatch.setattr("fewlabel.run_folder.summary", fail)
+    ended = cli("info", tmp_path)
+    assert ended.status == 1
+    assert ended.err == "fewlabel: RuntimeError: of no known kind (--debug shows where)\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fragments"),
+    [
+        (["train", "digits", "--colour", "red"], ["--colour"]),
+        (["info", "gone"], ["no run folder gone"]),
+        (["train", "gone", "--out", "run"], ["'gone'", "check the path"]),
+    ],
+)
+def test_a_process_ends_the_same_way(
+    tmp_path: Path, arguments: list[str], fragments: list[str]
+) -> None:
+    command = [sys.executable, "-m", "fewlabel", *arguments]
+    done = subprocess.run(
+        command, capture_output=True, text=True, cwd=tmp_path, timeout=120, check=False
+    )
+    ended = SimpleNamespace(status=done.returncode, out=done.stdout, err=done.stderr)
+    assert_refused(ended, *fragments)
+    assert list(tmp_path.iterdir()) == []

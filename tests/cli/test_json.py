@@ -1,0 +1,90 @@
+"""--json: one document with the public keys on standard output, and nothing else there."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from fewlabel import __version__
+from fewlabel.methods import METHODS
+from fewlabel.metrics import judge
+from fewlabel.run import Run
+
+Cli = Callable[..., SimpleNamespace]
+Arguments = Callable[..., list[str]]
+
+
+def document(ended: SimpleNamespace) -> Any:
+    assert ended.status == 0, ended.err
+    return json.loads(ended.out)
+
+
+def test_sample(cli: Cli, finished_run: Run, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    arguments = ["-n", 3, "--label", 4, "--scale", 1.5, "--steps", 6, "--seed", 8, "--out", out]
+    found = document(cli("sample", finished_run.folder, *arguments, "--json"))
+    assert set(found) == {
+        *("files", "grid", "n", "label", "scale", "sampler", "steps", "nfe", "seconds", "seed")
+    }
+    assert len(found["files"]) == len(set(found["files"])) == 3
+    assert all(Path(file).is_file() for file in [*found["files"], found["grid"]])
+    asked = {"n": 3, "label": "4", "scale": 1.5, "sampler": "dpm++", "steps": 6, "seed": 8}
+    assert asked.items() <= found.items()
+    assert found["nfe"] == 12
+
+
+def test_sample_of_every_class(cli: Cli, finished_run: Run, tmp_path: Path) -> None:
+    arguments = ["-n", 1, "--steps", 2, "--out", tmp_path, "--json"]
+    found = document(cli("sample", finished_run.folder, *arguments))
+    assert (found["n"], len(found["files"]), found["label"]) == (10, 10, None)
+
+
+def test_info(cli: Cli, finished_run: Run) -> None:
+    found = document(cli("info", finished_run.folder, "--json"))
+    assert found["state"] == "finished"
+    assert found["steps"] == {"score": "40/40", "classifier": "40/40"}
+    assert (found["data"], found["method"], found["labels"]) == ("digits", "cg-sc-all", "0.05")
+    assert found["classes"] == [str(digit) for digit in range(10)]
+    examples = found["examples"]
+    assert sum(examples[part] for part in ("train", "validation", "test")) == 1797
+    assert examples["labelled"] == round(0.05 * examples["train"])
+
+
+def test_lists(cli: Cli) -> None:
+    rows = document(cli("methods", "--json"))
+    assert [row["name"] for row in rows] == list(METHODS)
+    assert all(row["summary"] and row["source"] for row in rows)
+    assert "digits" in [row["name"] for row in document(cli("datasets", "--json"))]
+    assert cli("--version").out.strip() == __version__
+
+
+def test_train(cli: Cli, tiny_train: Arguments, tmp_path: Path) -> None:
+    arguments = tiny_train(tmp_path / "run", "--steps", "2", "--method", "cg", "--json")
+    trained = cli(*arguments)
+    found = document(trained)
+    assert found == document(cli("info", tmp_path / "run", "--json"))
+    assert found["state"] == "finished"
+    assert found["method"] == "cg"
+    assert "training the classifier: 2/2" in trained.err
+
+
+def test_evaluate(
+    cli: Cli, finished_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FEWLABEL_CACHE", str(tmp_path))  # this judge is too weak for others
+    monkeypatch.setattr(judge, "_FIT", judge._FIT.model_copy(update={"steps": 20}))
+    arguments = ["-n", 10, "--steps", 3, "--scale", "0,2", "--metrics", "accuracy,fid", "--json"]
+    found = document(cli("evaluate", finished_run.folder, *arguments))
+    assert set(found) >= {
+        *("run", "method", "labels", "n_samples", "extractor", "seed", "results")
+    }
+    assert (found["method"], found["labels"], found["n_samples"]) == ("cg-sc-all", "0.05", 100)
+    rows = found["results"]
+    assert all(set(r) == {"scale", "metric", "class", "value", "low", "high"} for r in rows)
+    whole = {(r["scale"], r["metric"]) for r in rows if r["class"] is None}
+    assert whole == {(s, m) for s in (0.0, 2.0) for m in ("accuracy", "fid")}
+    assert {r["class"] for r in rows if r["metric"] == "accuracy"} == {None, *range(10)}
+    assert all(row["low"] <= row["value"] <= row["high"] for row in rows)

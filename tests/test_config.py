@@ -1,0 +1,211 @@
+"""From options to a configuration: precedence, and what is refused before anything is built."""
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from PIL import Image
+from safetensors.torch import load_file
+
+from fewlabel.config import Config
+from fewlabel.errors import UserError
+from fewlabel.presets import PRESETS
+from fewlabel.run import Run
+from fewlabel.training.plan import plan
+from fewlabel.training.train import train
+
+Cli = Callable[..., SimpleNamespace]
+
+
+def resolved(*overrides: str, config: Path | None = None, **options: Any) -> Config:
+    steps, score = options.pop("steps", None), options.pop("score", None)
+    data = options.pop("data", "digits")
+    return plan(
+        data, options=options, steps=steps, score=score, config=config, overrides=overrides
+    ).config
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[[dict[str, Any]], Path]:
+    def to_file(values: dict[str, Any]) -> Path:
+        path = tmp_path / "settings.yaml"
+        path.write_text(yaml.safe_dump(values))
+        return path
+
+    return to_file
+
+
+def test_each_source_of_a_setting_wins_over_those_before_it(
+    write: Callable[[dict[str, Any]], Path],
+) -> None:
+    preset = PRESETS["tiny"]["score"]["fit"]["steps"]
+    file = write({"score": {"fit": {"steps": preset + 1, "batch": 7}}, "method": "cg", "seed": 5})
+    given: list[Config] = [
+        resolved(),
+        resolved(config=file),
+        resolved(config=file, steps=preset + 2, seed=6),
+        resolved("score.fit.steps=5000", "seed=7", config=file, steps=preset + 2, seed=6),
+    ]
+    steps = [config.score.fit.steps for config in given]
+    assert steps == [preset, preset + 1, preset + 2, 5000]
+    assert [config.seed for config in given] == [0, 5, 6, 7]
+    # Neighbours of a key that is set stay as the weaker source has them.
+    assert [config.score.fit.batch for config in given[1:]] == [7, 7, 7]
+    assert given[3].score.fit.learning_rate == PRESETS["tiny"]["score"]["fit"]["learning_rate"]
+    assert [config.method for config in given[1:]] == ["cg", "cg", "cg"]
+
+
+def test_the_last_of_two_overrides_wins() -> None:
+    assert resolved("seed=1", "seed=2").seed == 2
+
+
+def test_a_weight_of_a_loss_is_set_and_the_others_stay() -> None:
+    weights = resolved("classifier.fit.weights.sc=0.7").classifier.fit.weights
+    assert weights["sc"] == 0.7
+    assert weights["ce"] == resolved(method="cg").classifier.fit.weights["ce"]
+
+
+def test_labels_may_be_a_number_wherever_they_are_given(
+    write: Callable[[dict[str, Any]], Path],
+) -> None:
+    assert resolved("labels=0.05").labels == resolved(config=write({"labels": 0.05})).labels
+    assert resolved("labels=0.05") == resolved(labels="0.05")
+
+
+@pytest.mark.parametrize(
+    ("override", "key", "mend"),
+    [
+        ("score.fit.stesp=10", "score.fit.stesp", "learning_rate"),
+        ("nonsense=1", "nonsense", "the keys there are data"),
+        ("classifier.depth=1", "classifier.depth", "the keys there are widths, layers"),
+        ("score.fit.steps=many", "score.fit.steps", "integer"),
+        ("score.fit.steps=0", "score.fit.steps", "greater than 0"),
+        ("score.fit.ema=1", "score.fit.ema", "less than 1"),
+        ("seed=abc", "seed", "integer"),
+        ("size=abc", "size", "integer"),
+        ("data=[1]", "data", "string"),
+        ("method=[1]", "method", "string"),
+        ("preset=[1]", "preset", "string"),
+        ("score=3", "score", "dictionary"),
+        ("score.widths=[12,16]", "score.widths.0", "multiple of 8"),
+        ("score.widths=[32]", "score.attention", "give one true or false for each"),
+        ("classifier.energy=strange", "classifier.energy", "'scaled', 'quadratic' or 'plain'"),
+        ("process.name=strange", "process", "choose one of ve, edm"),
+        ("process.beta=1", "process edm", "beta"),
+        ("process.sigma_min=30", "sigma_min=30", "smaller sigma_min"),
+        ("classifier.fit.weights.jem=1", "classifier.fit.weights.jem", "it has ce, sc"),
+        ("method=magic", "'magic'", "choose one of cg"),
+        ("preset=huge", "'huge'", "choose one of tiny, small"),
+        ("seed", "--set seed", "key=value"),
+        ("=3", "--set =3", "key=value"),
+        ("seed=[1", "--set seed=[1", "quote it"),
+    ],
+)
+def test_a_wrong_override_is_refused_by_its_key_with_the_mend(
+    override: str, key: str, mend: str
+) -> None:
+    with pytest.raises(UserError) as caught:
+        resolved(override)
+    assert key in str(caught.value)
+    assert mend in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "fragment"),
+    [
+        ("score: [", "is not YAML"),
+        ("- 1\n- 2\n", "holds no mapping"),
+        ("sed: 1\n", "sed: unknown key"),
+        ("score:\n  fit:\n    batch: big\n", "score.fit.batch"),
+    ],
+)
+def test_a_wrong_file_is_refused(tmp_path: Path, content: str, fragment: str) -> None:
+    path = tmp_path / "settings.yaml"
+    path.write_text(content)
+    with pytest.raises(UserError) as caught:
+        resolved(config=path)
+    assert fragment in str(caught.value)
+
+
+def test_a_file_that_is_not_there_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"gone\.yaml: No such file"):
+        resolved(config=tmp_path / "gone.yaml")
+
+
+def test_without_data_nothing_begins() -> None:
+    with pytest.raises(UserError, match=r"no data: name a built-in dataset or a folder"):
+        resolved(data=None)
+
+
+def test_the_configuration_of_a_run_reads_back_as_itself(finished_run: Run) -> None:
+    file = finished_run.folder.path / "config.yaml"
+    again = plan(None, options={}, config=file)
+    assert again.config == finished_run.config
+    assert again.splits == finished_run.splits
+    # And it is what was asked for.
+    assert finished_run.config.labels == "0.05"
+    assert finished_run.config.score.widths == (8, 32)
+    assert finished_run.config.score.fit.checkpoint_every == 10
+
+
+def newest_ema(folder: Path, stage: str) -> dict[str, torch.Tensor]:
+    newest = max((folder / stage).glob("step-*"))
+    return load_file(newest / "ema.safetensors")
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[k], other[k]) for k in one)
+
+
+def test_a_shared_score_model_is_taken_as_it_is_and_weights_of_terms_are_honoured(
+    finished_run: Run, tiny: tuple[str, ...], tmp_path: Path
+) -> None:
+    """Self-calibration with weight 0 is plain cross-entropy: the classifiers are equal."""
+    source = finished_run.folder.path
+
+    def trained(name: str, method: str, *more: str) -> Path:
+        overrides = (*tiny, "classifier.fit.steps=6", *more)
+        options = {"labels": 0.05, "score": source, "method": method, "device": "cpu"}
+        train("digits", out=tmp_path / name, overrides=overrides, **options)  # type: ignore[arg-type]
+        return tmp_path / name
+
+    plain = trained("cg", "cg")
+    without = trained("without", "cg-sc-all", "classifier.fit.weights.sc=0")
+    with_it = trained("with", "cg-sc-all")
+    for folder in (plain, without, with_it):
+        assert same(newest_ema(folder, "score"), newest_ema(source, "score"))
+        stages = {record["stage"] for record in Run(folder).folder.records()}
+        assert stages == {"classifier"}
+    assert same(newest_ema(plain, "classifier"), newest_ema(without, "classifier"))
+    assert not same(newest_ema(plain, "classifier"), newest_ema(with_it, "classifier"))
+    with pytest.raises(UserError, match="is finished"):
+        trained("cg", "cg")
+    # Its config.yaml speaks of the score model it was given.
+    again = plan(None, options={}, config=plain / "config.yaml")
+    assert again.config == Run(plain).config
+    assert again.config.score_from == str(source)
+
+
+def test_a_score_model_of_another_shape_is_refused(finished_run: Run, tmp_path: Path) -> None:
+    for index, label in enumerate(("cat", "cat", "dog", "dog")):
+        (tmp_path / label).mkdir(exist_ok=True)
+        Image.new("RGB", (12, 12), (60 * index, 0, 0)).save(tmp_path / label / f"{index}.png")
+    with pytest.raises(UserError) as caught:
+        resolved(data=str(tmp_path), score=finished_run.folder.path)
+    for fragment in ("8×8 with 1 channel,", "12×12 with 3 channels", "--size 8"):
+        assert fragment in str(caught.value)
+
+
+def test_a_score_model_that_was_not_trained_yet_is_refused_before_anything_is_written(
+    copied_run: Path, tmp_path: Path, cli: Cli
+) -> None:
+    (copied_run / "score").rename(tmp_path / "elsewhere")
+    out = tmp_path / "run"
+    refused = cli("train", "digits", "--score", copied_run, "--out", out)
+    assert refused.status == 2
+    assert f"{copied_run} has no score model yet" in refused.err
+    assert not out.exists()

@@ -1,0 +1,168 @@
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from fewlabel.networks.convolutional import ConvClassifier
+from fewlabel.networks.embeddings import NoiseEmbedding
+from fewlabel.networks.unet import UNet
+
+
+def unet(channels: int = 1, levels: int = 2) -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        attention = (False,) * (levels - 1) + (True,)
+        return UNet(channels, (8, 32, 32)[:levels], 1, attention).double()
+
+
+def conv_classifier(channels: int = 1, levels: int = 2, layers: int = 1) -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return ConvClassifier(channels, 3, (8, 16, 24)[:levels], layers).double()
+
+
+def inputs(n: int, shape: tuple[int, int, int] = (1, 8, 8)) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    u = torch.randn(n, *shape, generator=generator, dtype=torch.float64)
+    return u, torch.linspace(-1.2, 0.8, n, dtype=torch.float64)
+
+
+every_network = pytest.mark.parametrize("build", [unet, conv_classifier], ids=["unet", "conv"])
+
+
+@every_network
+@pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
+def test_samples_do_not_mix(build, training: bool) -> None:
+    network = build().train(training)
+    u, c_noise = inputs(5)
+    with torch.no_grad():
+        together = network(u, c_noise)
+        alone = torch.cat([network(u[i : i + 1], c_noise[i : i + 1]) for i in range(5)])
+        changed = u.clone()
+        changed[2] = 7 - 3 * changed[2]
+        after = network(changed, c_noise)
+    torch.testing.assert_close(together, alone, rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(together[[0, 1, 3, 4]], after[[0, 1, 3, 4]], rtol=1e-10, atol=1e-10)
+    assert (after[2] - together[2]).abs().max() > 1e-3
+
+
+@every_network
+def test_samples_do_not_mix_in_the_gradient(build) -> None:
+    network = build()
+    u, c_noise = inputs(3)
+    u.requires_grad_()
+    (gradient,) = torch.autograd.grad(network(u, c_noise)[1].square().sum(), u)
+    assert gradient[[0, 2]].abs().max() == 0
+    assert gradient[1].abs().max() > 1e-4
+
+
+@pytest.mark.parametrize(
+    ("shape", "levels", "pad"),
+    [
+        ((1, 9, 9), 2, (1, 1)),
+        ((1, 28, 28), 3, (0, 0)),
+        ((1, 30, 30), 3, (2, 2)),
+        ((3, 8, 13), 3, (0, 3)),
+        ((1, 5, 7), 3, (3, 1)),
+    ],
+)
+def test_unet_pads_odd_sizes_by_reflection_and_crops(
+    shape: tuple[int, int, int], levels: int, pad: tuple[int, int]
+) -> None:
+    network = unet(shape[0], levels)
+    u, c_noise = inputs(2, shape)
+    padded = np.pad(u.numpy(), [(0, 0), (0, 0), (0, pad[0]), (0, pad[1])], mode="reflect")
+    with torch.no_grad():
+        output = network(u, c_noise)
+        expected = network.model(torch.from_numpy(padded), c_noise * 1000).sample
+    assert output.shape == u.shape
+    torch.testing.assert_close(
+        output, expected[..., : shape[1], : shape[2]], rtol=1e-10, atol=1e-10
+    )
+
+
+@every_network
+@pytest.mark.parametrize("size", [(9, 9), (28, 28), (30, 30), (5, 7)])
+def test_every_pixel_of_any_size_matters(build, size: tuple[int, int]) -> None:
+    """The last row and column, which pooling may cut, too."""
+    network = build(1, 3)
+    u, c_noise = inputs(1, (1, *size))
+    u.requires_grad_()
+    output = network(u, c_noise)
+    assert output.isfinite().all()
+    (gradient,) = torch.autograd.grad(output.square().sum(), u)
+    assert (gradient.abs() > 1e-3 * gradient.abs().mean()).double().mean() > 0.9
+    assert (gradient[..., -1, :].abs() > 1e-3 * gradient.abs().mean()).double().mean() > 0.6
+    assert (gradient[..., :, -1].abs() > 1e-3 * gradient.abs().mean()).double().mean() > 0.6
+
+
+@every_network
+def test_the_output_depends_on_the_noise_level(build) -> None:
+    network = build()
+    u, _ = inputs(1)
+    levels = torch.tensor([-1.2, -0.6, 0.0, 0.6, 1.0], dtype=torch.float64)
+    with torch.no_grad():
+        output = network(u.expand(5, -1, -1, -1), levels).flatten(1)
+    distances = torch.cdist(output, output) + 1e9 * torch.eye(5)
+    assert distances.min() > 1e-2 * output.std()
+
+
+def test_the_embedding_tells_noise_levels_apart() -> None:
+    """No two levels of the range look alike, and a few per cent of r are seen."""
+    embedding = NoiseEmbedding(32).double()
+    levels = torch.linspace(-1.8, 1.2, 301, dtype=torch.float64)  # 4 % of r apart
+    angles = levels[:, None] * embedding.frequencies
+    features = torch.cat([angles.sin(), angles.cos()], 1)
+    distances = torch.cdist(features, features)
+    apart = distances[~torch.eye(301, dtype=torch.bool)]
+    assert apart.min() > 0.1 * apart.mean()
+    with torch.no_grad():
+        out = embedding(levels)
+    assert torch.cdist(out, out)[~torch.eye(301, dtype=torch.bool)].min() > 1e-4
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_the_classifier_is_smooth_in_its_input(layers: int) -> None:
+    """First and second derivatives against central differences: no kinks."""
+    network = conv_classifier(layers=layers)
+    u, c_noise = inputs(4)
+    direction = torch.randn(
+        u.shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64
+    )
+
+    def slope(u: Tensor, create_graph: bool = False) -> Tensor:
+        u = u.clone().requires_grad_() if not u.requires_grad else u
+        total = network(u, c_noise).logsumexp(1).sum()
+        return torch.autograd.grad(total, u, create_graph=create_graph)[0]
+
+    h = 1e-4
+    with torch.no_grad():
+        forward = network(u + h * direction, c_noise).logsumexp(1)
+        backward = network(u - h * direction, c_noise).logsumexp(1)
+    first = (slope(u) * direction).flatten(1).sum(1)
+    torch.testing.assert_close(first, (forward - backward) / (2 * h), rtol=1e-6, atol=1e-8)
+
+    at = u.clone().requires_grad_()
+    (second,) = torch.autograd.grad((slope(at, create_graph=True) * direction).sum(), at)
+    difference = (slope(u + h * direction) - slope(u - h * direction)) / (2 * h)
+    error = (second - difference).abs().max() / second.abs().max()
+    assert error < 1e-6
+
+
+@every_network
+def test_channels_last_changes_nothing(build) -> None:
+    network = build(3)
+    u, c_noise = inputs(2, (3, 8, 8))
+    with torch.no_grad():
+        expected = network(u, c_noise)
+        network = network.to(memory_format=torch.channels_last)
+        output = network(u.contiguous(memory_format=torch.channels_last), c_noise)
+    torch.testing.assert_close(output, expected, rtol=1e-9, atol=1e-9)
+
+
+def test_features_are_what_the_head_classifies() -> None:
+    network = conv_classifier()
+    u, c_noise = inputs(3)
+    features = network.features(u, c_noise)
+    expected = features @ network.head.weight.T + network.head.bias
+    torch.testing.assert_close(network(u, c_noise), expected, rtol=1e-12, atol=1e-12)

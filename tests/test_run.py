@@ -1,0 +1,140 @@
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+import fewlabel
+from fewlabel import samplers
+from fewlabel.errors import UserError
+from fewlabel.run import Run
+from fewlabel.samplers import grids
+
+
+def test_the_batch_size_does_not_change_the_images(finished_run: Run) -> None:
+    labels = torch.arange(7) % 10
+    whole = finished_run.sample(labels, n=7, seed=3, batch_size=7)
+    parts = finished_run.sample(labels, n=7, seed=3, batch_size=3)
+    assert torch.allclose(whole, parts, atol=1e-4)
+    more = finished_run.sample(torch.arange(9) % 10, n=9, seed=3)
+    assert torch.allclose(whole, more[:7], atol=1e-4)
+    # The seeds and the places do change them.
+    assert not torch.allclose(whole, finished_run.sample(labels, n=7, seed=4), atol=1e-2)
+    same_label = finished_run.sample(5, n=2, seed=3)
+    assert not torch.allclose(same_label[0], same_label[1], atol=1e-2)
+
+
+def test_scale_0_samples_the_unconditional_score_alone(finished_run: Run) -> None:
+    alone = samplers.sample(
+        finished_run.score_model, finished_run.score_model.process, (5, 1, 8, 8), seed=2
+    )
+    drawn = finished_run.sample(label=4, n=5, scale=0, seed=2)
+    assert torch.equal(drawn, alone.clamp(-1, 1))
+    assert not torch.allclose(finished_run.sample(label=4, n=5, scale=2, seed=2), drawn)
+
+
+def test_guidance_moves_samples_towards_the_class(finished_run: Run) -> None:
+    t = torch.tensor(0.3)
+    labels = torch.arange(60) % 10
+
+    def mean_log_prob(scale: float) -> float:
+        images = finished_run.sample(labels, n=60, scale=scale, seed=1, steps=8)
+        log_prob = finished_run.classifier.log_prob(images, t)
+        return float(log_prob.gather(1, labels[:, None]).mean())
+
+    assert mean_log_prob(6.0) > mean_log_prob(1.0) > mean_log_prob(0.0)
+
+
+def test_a_class_is_given_by_index_name_or_one_a_sample(finished_run: Run) -> None:
+    by_index = finished_run.sample(label=7, n=3)
+    assert torch.equal(by_index, finished_run.sample(label="7", n=3))
+    assert torch.equal(by_index, finished_run.sample(label=[7, 7, 7], n=3))
+    assert not torch.equal(by_index, finished_run.sample(label=1, n=3))
+    assert finished_run.draw(None, 12, steps=2).labels.tolist() == [*range(10), 0, 1]
+
+
+def test_a_name_goes_before_an_index(finished_run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of classes called 1 and 0, "1" is the first."""
+    monkeypatch.setattr(Run, "class_names", ("1", "0", "cat"))
+    assert [finished_run.class_index(label) for label in ("1", "0", "cat", "2", 1)] == [
+        *(0, 1, 2, 2, 1)
+    ]
+
+
+@pytest.mark.parametrize("label", ["cat", 10, -1, "10", "", "1.5"])
+def test_an_unknown_class_is_refused_with_those_there_are(
+    finished_run: Run, label: int | str
+) -> None:
+    with pytest.raises(UserError, match=r"is unknown to .*choose one of 0, 1, 2"):
+        finished_run.sample(label=label)
+
+
+@pytest.mark.parametrize(
+    ("options", "fragment"),
+    [
+        ({"n": 0}, "at least 1"),
+        ({"steps": 1}, "at least 2"),
+        ({"steps": 0}, "at least 2"),
+        ({"scale": -0.5}, "negative"),
+        ({"sampler": "magic"}, "choose one of"),
+        ({"batch_size": 0}, "256 is usual"),
+        ({"interval": (2.0, 0.5)}, "lower end first"),
+        ({"n": 3, "label": [1, 2]}, "one label a sample"),
+    ],
+)
+def test_options_out_of_range_are_refused(
+    finished_run: Run, options: dict[str, object], fragment: str
+) -> None:
+    with pytest.raises(UserError, match=fragment):
+        finished_run.sample(**({"label": 1, "n": 2} | options))  # type: ignore[arg-type]
+
+
+def test_evaluations_are_counted(finished_run: Run) -> None:
+    """dpm++ evaluates at each of its 24 times, heun twice a step, and both once at the end."""
+    assert finished_run.draw(3, n=2).nfe == 24 + 24
+    assert finished_run.draw(3, n=2, scale=0).nfe == 24
+    assert finished_run.draw(3, n=5, batch_size=2).nfe == 24 + 24
+    assert finished_run.draw(3, n=2, steps=5, sampler="heun", scale=0).nfe == 2 * 4 + 1
+    assert finished_run.draw(3, n=2, steps=5, sampler="heun").nfe == 2 * (2 * 4 + 1)
+    times = grids.karras(finished_run.score_model.process, 24)
+    inside = int(((times >= 0.3) & (times <= 2.0)).sum())
+    assert 0 < inside < 24
+    assert finished_run.draw(3, n=2, interval=(0.3, 2.0)).nfe == 24 + inside
+
+
+def test_a_run_folder_may_be_moved(
+    finished_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(finished_run.folder.path, tmp_path / "first")
+    (tmp_path / "first").rename(tmp_path / "second")
+    monkeypatch.chdir(tmp_path)
+    moved = fewlabel.load("second", device="cpu")
+    expected = finished_run.sample(label=2, n=2, seed=9)
+    assert torch.equal(moved.sample(label=2, n=2, seed=9), expected)
+
+
+def test_a_run_samples_with_the_averaged_weights(finished_run: Run) -> None:
+    from safetensors.torch import load_file
+
+    newest = max((finished_run.folder.path / "classifier").glob("step-*"))
+    used = finished_run.classifier.state_dict()
+    average, last = (load_file(newest / f"{name}.safetensors") for name in ("ema", "last"))
+    assert all(torch.equal(used[key], average[key]) for key in average)
+    assert not all(torch.equal(used[key], last[key]) for key in last)
+
+
+def test_the_data_of_a_run_must_be_what_it_was(copied_run: Path) -> None:
+    labels = copied_run / "labels.json"
+    text = labels.read_text()
+    fingerprint = fewlabel.load(copied_run).splits.fingerprint
+    labels.write_text(text.replace(fingerprint, "0" * 32))
+    with pytest.raises(UserError, match="was made from another dataset"):
+        _ = fewlabel.load(copied_run).dataset
+
+
+@pytest.mark.parametrize("device", ["gpu9", "cuda:77" if torch.cuda.is_available() else "cuda"])
+def test_a_device_that_is_not_there_is_refused(finished_run: Run, device: str) -> None:
+    if torch.cuda.is_available() and device != "gpu9":
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(UserError, match="give cpu"):
+        fewlabel.load(finished_run.folder.path, device=device)
