@@ -4,6 +4,7 @@ A guided score is a score function like any other, so every sampler takes it unc
 convention holds for every kind: scale 0 is the unconditional score, scale 1 the conditional one.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -64,10 +65,13 @@ def classifier(
         interval: (t_low, t_high) in the process's own time; `process.time_at` converts a σ.
 
     Raises:
-        UserError: for a negative scale or an empty interval.
+        UserError: for a negative or infinite scale or an empty interval.
     """
-    if scale < 0:
-        raise UserError(f"guidance scale {scale:g} is negative; 0 is unconditional, 1 is Bayes")
-    if interval is not None and interval[0] > interval[1]:
+    if not 0 <= scale < math.inf:  # NaN too
+        raise UserError(
+            f"guidance scale {scale:g} is not a finite number from 0 up; 0 is unconditional, "
+            f"1 is Bayes"
+        )
+    if interval is not None and not interval[0] <= interval[1]:
         raise UserError(f"guidance interval {interval} is empty; give the lower end first")
     return ClassifierGuidance(score, likelihood, label, scale, interval)

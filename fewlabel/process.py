@@ -21,7 +21,7 @@ from torch import Tensor
 
 from fewlabel.errors import UserError
 
-__all__ = ["EDM", "PROCESSES", "VE", "Process", "broadcast", "from_config"]
+__all__ = ["EDM", "PROCESSES", "VE", "VP", "Process", "SubVP", "broadcast", "from_config"]
 
 
 def broadcast(t: Tensor, x: Tensor) -> Tensor:
@@ -80,6 +80,12 @@ class Process(ABC):
     def prior(self, noise: Tensor) -> Tensor:
         """A sample of the prior N(0, σ(t_max)² I) from standard normal noise of any shape."""
         return self.sigma(torch.tensor(self.t_max, dtype=noise.dtype)).to(noise.device) * noise
+
+    def prior_log_density(self, x: Tensor) -> Tensor:
+        """The log-density of the prior N(0, σ(t_max)² I) at x (B, ...), in nats; shape (B,)."""
+        sigma = float(self.sigma(torch.tensor(self.t_max, dtype=torch.float64)))
+        square = x.flatten(1).square().sum(1) / sigma**2
+        return -(square + x[0].numel() * math.log(2 * math.pi * sigma**2)) / 2
 
     def config(self) -> dict[str, Any]:
         """The process as plain data; `from_config` reads it back."""
@@ -202,7 +208,108 @@ class EDM(Process):
         return torch.exp(self.p_mean + self.p_std * torch.special.ndtri(u))
 
 
-PROCESSES: dict[str, type[Process]] = {cls.name: cls for cls in (VE, EDM)}
+@dataclass(frozen=True)
+class _LinearBeta(Process):
+    """What VP and sub-VP share: β(t) = β_min + t (β_max − β_min) and α(t) = exp(−½ ∫β)."""
+
+    beta_min: float = 0.1
+    beta_max: float = 20.0
+    epsilon: float = 1e-3
+
+    def __post_init__(self) -> None:
+        if not 0 < self.beta_min < self.beta_max < math.inf or not 0 < self.epsilon < 1:
+            raise UserError(
+                f"process {self.name}: beta_min={self.beta_min:g}, beta_max={self.beta_max:g} and "
+                f"epsilon={self.epsilon:g} do not satisfy 0 < beta_min < beta_max and "
+                "0 < epsilon < 1; 0.1, 20 and 0.001 are usual"
+            )
+
+    @property
+    def t_min(self) -> float:
+        return self.epsilon
+
+    @property
+    def t_max(self) -> float:
+        return 1.0
+
+    def _log_alpha(self, t: Tensor) -> Tensor:
+        return -(t**2) * (self.beta_max - self.beta_min) / 4 - t * self.beta_min / 2
+
+    def _beta(self, t: Tensor) -> Tensor:
+        return self.beta_min + t * (self.beta_max - self.beta_min)
+
+    def alpha(self, t: Tensor) -> Tensor:
+        return torch.exp(self._log_alpha(t))
+
+    def drift(self, t: Tensor) -> Tensor:
+        return -self._beta(t) / 2
+
+    def _time_of_log_alpha(self, log_alpha: Tensor) -> Tensor:
+        """The root of ¼ t² (β_max − β_min) + ½ t β_min + log α = 0, without cancellation."""
+        slope = self.beta_max - self.beta_min
+        root = torch.sqrt(self.beta_min**2 - 4 * slope * log_alpha)
+        return -4 * log_alpha / (self.beta_min + root)
+
+    def training_time(self, u: Tensor) -> Tensor:
+        return self.epsilon + u * (1 - self.epsilon)
+
+
+@dataclass(frozen=True)
+class VP(_LinearBeta):
+    """Variance preserving: α(t) = exp(−¼ t² (β1 − β0) − ½ t β0), σ² = 1 − α², for t in [ε, 1].
+
+    Song et al. 2021, arXiv 2011.13456; the continuous form of DDPM. Training times are uniform.
+
+    Args:
+        beta_min: β0, greater than 0.
+        beta_max: β1, greater than β0.
+        epsilon: the smallest time, in (0, 1).
+
+    Raises:
+        UserError: for parameters out of range.
+    """
+
+    name: ClassVar[str] = "vp"
+
+    def sigma(self, t: Tensor) -> Tensor:  # noqa: D102
+        return torch.sqrt(-torch.expm1(2 * self._log_alpha(t)))
+
+    def diffusion(self, t: Tensor) -> Tensor:  # noqa: D102
+        return torch.sqrt(self._beta(t))
+
+    def time_at(self, ratio: Tensor) -> Tensor:  # noqa: D102
+        return self._time_of_log_alpha(-torch.log1p(ratio**2) / 2)
+
+
+@dataclass(frozen=True)
+class SubVP(_LinearBeta):
+    """Sub-VP: α as in VP, σ = 1 − α², so the variance stays below VP's.
+
+    Song et al. 2021, arXiv 2011.13456. Training times are uniform.
+
+    Args:
+        beta_min: β0, greater than 0.
+        beta_max: β1, greater than β0.
+        epsilon: the smallest time, in (0, 1).
+
+    Raises:
+        UserError: for parameters out of range.
+    """
+
+    name: ClassVar[str] = "subvp"
+
+    def sigma(self, t: Tensor) -> Tensor:  # noqa: D102
+        return -torch.expm1(2 * self._log_alpha(t))
+
+    def diffusion(self, t: Tensor) -> Tensor:  # noqa: D102
+        return torch.sqrt(self._beta(t) * -torch.expm1(4 * self._log_alpha(t)))
+
+    def time_at(self, ratio: Tensor) -> Tensor:  # noqa: D102
+        # σ/α = 1/α − α, so α = (√(r² + 4) − r)/2 and log α = −arsinh(r/2)
+        return self._time_of_log_alpha(-torch.arcsinh(ratio / 2))
+
+
+PROCESSES: dict[str, type[Process]] = {cls.name: cls for cls in (VE, VP, SubVP, EDM)}
 
 
 def from_config(config: dict[str, Any]) -> Process:

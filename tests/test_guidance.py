@@ -131,8 +131,10 @@ def test_guidance_of_guidance_is_a_score_like_any_other() -> None:
 @pytest.mark.parametrize(
     ("scale", "interval", "message"),
     [
-        (-0.5, None, r"scale -0\.5 is negative"),
-        (-math.inf, None, "scale -inf is negative"),
+        (-0.5, None, r"scale -0\.5 is not a finite number from 0 up"),
+        (math.inf, None, "scale inf is not a finite number"),
+        (math.nan, None, "scale nan is not a finite number"),
+        (1.0, (math.nan, 0.5), r"interval \(nan, 0\.5\) is empty"),
         (1.0, (0.6, 0.5), r"interval \(0\.6, 0\.5\) is empty"),
     ],
 )

@@ -75,7 +75,7 @@ def test_an_unknown_class_is_refused_with_those_there_are(
         ({"n": 0}, "at least 1"),
         ({"steps": 1}, "at least 2"),
         ({"steps": 0}, "at least 2"),
-        ({"scale": -0.5}, "negative"),
+        ({"scale": -0.5}, "0 is unconditional"),
         ({"sampler": "magic"}, "choose one of"),
         ({"batch_size": 0}, "256 is usual"),
         ({"interval": (2.0, 0.5)}, "lower end first"),

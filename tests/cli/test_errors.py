@@ -176,7 +176,8 @@ def test_a_run_without_a_classifier_yet(cli: Cli, copied_run: Path) -> None:
         (["--sampler", "magic"], ["'magic'", "dpm++, heun"]),
         (["--steps", "1"], ["steps=1", "at least 2"]),
         (["-n", "0"], ["n=0", "at least 1"]),
-        (["--scale", "-1"], ["-1", "negative"]),
+        (["--scale", "-1"], ["scale -1", "0 is unconditional"]),
+        (["--scale", "nan"], ["scale nan", "0 is unconditional"]),
         (["--scale", "much"], ["--scale", "number"]),
         (["--batch-size", "0"], ["batch size 0"]),
         (["--device", "abacus"], ["'abacus'", "cpu or cuda"]),
@@ -188,7 +189,8 @@ def test_wrong_options_of_sample(
 ) -> None:
     out = tmp_path / "out"
     refused = cli("sample", finished_run.folder, "-n", 2, "--out", out, *arguments)
-    assert_refused(refused, *fragments)
+    assert_refused(refused, *fragments, early=False)
+    assert all(line == "sampling: 0/20" for line in refused.err.splitlines()[:-1])
     assert not out.exists()
 
 
