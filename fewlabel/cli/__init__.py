@@ -3,6 +3,7 @@
 What takes long to import is imported inside the commands, so that `--help` comes at once.
 """
 
+import os
 import sys
 import traceback
 
@@ -17,6 +18,8 @@ from fewlabel.cli.train import train
 from fewlabel.errors import TrainingError, UserError
 
 __all__ = ["app", "main"]
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # idle threads leave the cores to others
 
 app = typer.Typer(
     name="fewlabel",

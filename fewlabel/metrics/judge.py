@@ -15,7 +15,7 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from fewlabel import methods, process
-from fewlabel.batch import UNLABELLED
+from fewlabel.batch import UNLABELLED, Part
 from fewlabel.classifier import NoisyClassifier
 from fewlabel.config import FitConfig
 from fewlabel.data import Batches, Dataset, Splits, cache_folder, draw_splits
@@ -86,7 +86,7 @@ def train_judge(dataset: Dataset) -> Judge:
     if checkpoints.newest() is None:
         _fit(model, dataset, splits, checkpoints)
     model.load_state_dict(checkpoints.ema_weights())
-    judge = Judge(model.eval().requires_grad_(False), 1.0, None, f"judge-{key[:8]}")
+    judge = Judge(model.cpu().eval().requires_grad_(False), 1.0, None, f"judge-{key[:8]}")
     features, _ = judge.read(dataset.examples(splits.labelled))
     scale = float(features.var(0).mean().sqrt())
     return Judge(judge.classifier, scale, _accuracy(judge, dataset, splits), judge.name)
@@ -96,8 +96,9 @@ def _fit(
     model: NoisyClassifier, dataset: Dataset, splits: Splits, checkpoints: Checkpoints
 ) -> None:
     objective = methods.objective(methods.METHODS["cg"].classifier, model, {"ce": 1.0})
-    batches = Batches(dataset, splits, {"labelled": _FIT.batch}, seed=0)
-    accelerator = Accelerator(cpu=True)
+    accelerator = Accelerator()
+    rows: dict[Part, int] = {"labelled": _FIT.batch}
+    batches = Batches(dataset, splits, rows, seed=0, device=accelerator.device)
     with track("judge") as task:
         records = fit(
             model, objective, batches, _FIT, 0, checkpoints, accelerator, lambda model: {}

@@ -4,6 +4,7 @@ from torch import Tensor
 
 from fewlabel.batch import Batch
 from fewlabel.classifier import NoisyClassifier, chosen_log_prob
+from fewlabel.objectives.perturbation import perturb
 from fewlabel.objectives.term import Term
 from fewlabel.randomness import StepRandom
 
@@ -25,7 +26,5 @@ class CrossEntropy(Term):
 
     def forward(self, batch: Batch, random: StepRandom) -> Tensor:
         """The loss of each example, (B,); every example needs a label."""
-        process = self.classifier.process
-        t = process.training_time(random.quantiles_like(batch.x))
-        x_t = process.perturb(batch.x, t, random.normal_like(batch.x))
-        return -chosen_log_prob(self.classifier(x_t, t), batch.y)
+        noisy = perturb(self.classifier.process, batch.x, random)
+        return -chosen_log_prob(self.classifier(noisy.x, noisy.t), batch.y)

@@ -3,10 +3,10 @@
 from torch import Tensor
 
 from fewlabel.batch import Batch
+from fewlabel.objectives.perturbation import perturb, score_matching
 from fewlabel.objectives.term import Term
-from fewlabel.process import broadcast
 from fewlabel.randomness import StepRandom
-from fewlabel.score import ScoreModel, score_weight
+from fewlabel.score import ScoreModel
 
 __all__ = ["DenoisingScoreMatching"]
 
@@ -27,10 +27,8 @@ class DenoisingScoreMatching(Term):
 
     def forward(self, batch: Batch, random: StepRandom) -> Tensor:
         """The loss of each example, (B,); labels are not used."""
-        process = self.score_model.process
-        t = process.training_time(random.quantiles_like(batch.x))
-        noise = random.normal_like(batch.x)
-        x_t = process.perturb(batch.x, t, noise)
-        error = self.score_model(x_t, t) + noise / broadcast(process.sigma(t), noise)
-        weight = score_weight(process, t, self.score_model.sigma_data)
-        return weight * error.square().flatten(1).mean(1) / 2
+        model = self.score_model
+        noisy = perturb(model.process, batch.x, random)
+        score = model(noisy.x, noisy.t)
+        loss = score_matching(score, noisy, model.process, model.sigma_data)
+        return loss / batch.x[0].numel()

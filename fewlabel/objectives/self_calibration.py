@@ -4,10 +4,9 @@ from torch import Tensor
 
 from fewlabel.batch import Batch
 from fewlabel.classifier import NoisyClassifier, input_grad
+from fewlabel.objectives.perturbation import perturb, score_matching
 from fewlabel.objectives.term import Term
-from fewlabel.process import broadcast
 from fewlabel.randomness import StepRandom
-from fewlabel.score import score_weight
 
 __all__ = ["SelfCalibration"]
 
@@ -31,13 +30,12 @@ class SelfCalibration(Term):
 
     def forward(self, batch: Batch, random: StepRandom) -> Tensor:
         """The loss of each example, (B,); labels are not used."""
-        process = self.classifier.process
-        t = process.training_time(random.quantiles_like(batch.x))
-        noise = random.normal_like(batch.x)
-        x_t = process.perturb(batch.x, t, noise)
+        classifier = self.classifier
+        noisy = perturb(classifier.process, batch.x, random)
         internal_score = input_grad(
-            lambda x: self.classifier(x, t), lambda f: f.logsumexp(-1), x_t, create_graph=True
+            lambda x: classifier(x, noisy.t),
+            lambda f: f.logsumexp(-1),
+            noisy.x,
+            create_graph=True,
         )
-        error = internal_score + noise / broadcast(process.sigma(t), noise)
-        weight = score_weight(process, t, self.classifier.sigma_data)
-        return weight * error.square().flatten(1).sum(1) / 2
+        return score_matching(internal_score, noisy, classifier.process, classifier.sigma_data)

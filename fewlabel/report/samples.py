@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fewlabel.errors import UserError
 from fewlabel.files import replacing
 from fewlabel.progress import track
 from fewlabel.report.grid import class_grid, save_images
@@ -44,7 +45,9 @@ def draw_to_folder(
         The document of `fewlabel sample --json`.
     """
     classes = list(range(len(run.class_names))) if label is None else [run.class_index(label)]
-    labels = torch.tensor(classes).repeat_interleave(max(n, 0))
+    if n < 1:
+        raise UserError(f"-n {n} images were asked for; ask for at least 1")
+    labels = torch.tensor(classes).repeat_interleave(n)
     with track("sampling") as task:
         drawn = run.draw(
             labels,

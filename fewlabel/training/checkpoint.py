@@ -51,6 +51,14 @@ class TrainingState:
             },
         }
 
+    def restore_newest(self, checkpoints: "Checkpoints") -> int:
+        """Take over the newest whole checkpoint, if there is one; the steps it had done."""
+        newest = checkpoints.newest()
+        if newest is None:
+            return 0
+        self.restore(newest[1])
+        return newest[0]
+
     def restore(self, checkpoint: Path) -> None:
         """Take over the state that a checkpoint folder holds."""
         self.model.load_state_dict(load_file(checkpoint / "last.safetensors"))

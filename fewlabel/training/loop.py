@@ -82,25 +82,15 @@ def fit(
     Raises:
         TrainingError: when a term is not finite.
     """
-    model.to(accelerator.device)
-    optimizer = optim.AdamW(
-        model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
-    )
-    state = TrainingState(model, Ema(model, config.ema), optimizer)
-    step = 0
-    if newest := checkpoints.newest():
-        step = newest[0]
-        state.restore(newest[1])
-    prepared, optimizer = accelerator.prepare(objective, optimizer)
-    began, summed = time.monotonic(), 0
-    sums: dict[str, Tensor] = {}
-    while step < config.steps:
+    state = _state(model, config, accelerator)
+    step = state.restore_newest(checkpoints)
+    prepared, optimizer = accelerator.prepare(objective, state.optimizer)
+    ranks = accelerator.process_index, accelerator.num_processes
+    began, meter, done = time.monotonic(), _Meter(), step == config.steps
+    while not done:
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(config, step)
-        random = StepRandom(
-            seed, step, "noise", accelerator.process_index, accelerator.num_processes
-        )
-        values = prepared(batches.at(step), random)
+        values = prepared(batches.at(step), StepRandom(seed, step, "noise", *ranks))
         _check_finite(values, step, checkpoints)
         optimizer.zero_grad()
         accelerator.backward(objective.total(values))
@@ -110,25 +100,44 @@ def fit(
         optimizer.step()
         state.ema.update(model, step)
         step += 1
+        meter.add(values)
 
-        for name, value in values.items():
-            sums[name] = sums.get(name, torch.zeros(())) + value.detach().mean().cpu()
-        summed += 1
-        done = step == config.steps or stop()
-        losses: dict[str, float] = {}
-        validation: dict[str, float] = {}
-        if done or step % config.log_every == 0:
-            losses = {name: float(total) / summed for name, total in sums.items()}
-            sums, summed = {}, 0
-        if step == config.steps or step % config.validate_every == 0:
-            validation = validate(state.ema.model)
+        last = step == config.steps
+        done = last or stop()
+        validation = validate(state.ema.model) if last or not step % config.validate_every else {}
         save = done or step % config.checkpoint_every == 0
         if save and accelerator.is_main_process:
             checkpoints.save(step, state.tensors())
+        losses = meter.means() if done or step % config.log_every == 0 else {}
         seconds = time.monotonic() - began
         yield Record(step, config.steps, seconds, losses, validation, save)
-        if done:
-            return
+
+
+def _state(model: nn.Module, config: FitConfig, accelerator: Accelerator) -> TrainingState:
+    model.to(accelerator.device)
+    optimizer = optim.AdamW(
+        model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+    )
+    return TrainingState(model, Ema(model, config.ema), optimizer)
+
+
+class _Meter:
+    """The mean of each term since it was last read."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, Tensor] = {}
+        self._steps = 0
+
+    def add(self, values: dict[str, Tensor]) -> None:
+        for name, value in values.items():
+            mean = value.detach().mean()
+            self._sums[name] = self._sums[name] + mean if name in self._sums else mean
+        self._steps += 1
+
+    def means(self) -> dict[str, float]:
+        means = {name: float(total) / self._steps for name, total in self._sums.items()}
+        self._sums, self._steps = {}, 0
+        return means
 
 
 def _check_finite(values: dict[str, Tensor], step: int, checkpoints: Checkpoints) -> None:

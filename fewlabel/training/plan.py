@@ -23,6 +23,18 @@ class Plan:
     def __init__(self, config: Config, dataset: Dataset, splits: Splits) -> None:
         self.config, self.dataset, self.splits = config, dataset, splits
 
+    def summary(self) -> str:
+        """What is about to be trained on what, in one line."""
+        config, splits, classifier = self.config, self.splits, self.config.classifier
+        score = "shared" if config.score_from else f"{config.score.fit.steps} steps"
+        held_out = len(splits.validation) + len(splits.test)
+        return (
+            f"{self.dataset.name}: {len(splits.train)} images of {_size(config.shape)}, "
+            f"{len(splits.labelled)} labelled in {len(splits.class_names)} classes, {held_out} "
+            f"held out; {config.method}, preset {config.preset}: score model {score}, classifier "
+            f"{classifier.fit.steps} steps"
+        )
+
 
 def plan(
     data: str | os.PathLike[str] | None,
@@ -47,6 +59,9 @@ def plan(
         UserError: for whatever is wrong with them or the data.
     """
     asked = read_settings(config) if config else {}
+    if data is not None and asked.get("data") not in (None, _absolute(data)):
+        for key in _FROM_DATA:  # of the other data
+            asked.pop(key, None)
     given = {key: value for key, value in options.items() if value is not None}
     asked = _merged(asked, given | ({"data": _absolute(data)} if data is not None else {}))
     if steps is not None:
@@ -75,6 +90,7 @@ def plan(
 
 
 _STAGES = ("score", "classifier")
+_FROM_DATA = ("size", "shape", "sigma_data")
 
 
 def _default_weights(method: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -86,12 +87,14 @@ def train(
     )
     folder = RunFolder(out)
     _check_folder(folder, planned)
+    print(f"{planned.summary()} → {folder}", file=sys.stderr)
     accelerator = Accelerator(cpu=device == "cpu")
     if accelerator.is_main_process and not folder.exists:
         folder.begin(planned.config, planned.splits)
     accelerator.wait_for_everyone()
-    for stage in STAGES:
-        _train_stage(stage, planned, folder, accelerator)
+    with _stop_signals() as stop:
+        for stage in STAGES:
+            _train_stage(stage, planned, folder, accelerator, stop)
     return Run(out, device)
 
 
@@ -126,7 +129,13 @@ def _fit_config(config: Config, stage: str) -> FitConfig:
     return config.score.fit if stage == "score" else config.classifier.fit
 
 
-def _train_stage(stage: str, planned: Plan, folder: RunFolder, accelerator: Accelerator) -> None:
+def _train_stage(
+    stage: str,
+    planned: Plan,
+    folder: RunFolder,
+    accelerator: Accelerator,
+    stop: threading.Event,
+) -> None:
     """Train one stage from its newest checkpoint, if there is anything left to train."""
     checkpoints, source = folder.checkpoints(stage), planned.config.score_from
     checkpoints.report_damaged()
@@ -138,7 +147,7 @@ def _train_stage(stage: str, planned: Plan, folder: RunFolder, accelerator: Acce
     settings, done = _fit_config(planned.config, stage), folder.steps_done(stage)
     if accelerator.is_main_process:
         folder.forget_after(stage, done)
-    with track(f"training the {_TITLES[stage]}") as task, _stop_signals() as stop:
+    with track(f"training the {_TITLES[stage]}") as task:
         task.set(done, settings.steps)
         shown = ""
         for record in _records(stage, planned, checkpoints, accelerator, stop.is_set):

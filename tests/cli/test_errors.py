@@ -83,7 +83,7 @@ def test_one_class_only(cli: Cli, pets: Path, tmp_path: Path) -> None:
     ("arguments", "fragments"),
     [
         (["--method", "magic"], ["'magic'", "cg-sc-all"]),
-        (["--preset", "huge"], ["'huge'", "tiny, small"]),
+        (["--preset", "huge"], ["'huge'", "choose one of tiny"]),
         (["--set", "score.fit.setps=3"], ["score.fit.setps", "unknown key"]),
         (["--set", "seed"], ["--set seed", "key=value"]),
         (["--set", "seed=[1"], ["--set seed=[1"]),
@@ -173,7 +173,7 @@ def test_a_run_without_a_classifier_yet(cli: Cli, copied_run: Path) -> None:
     [
         (["--label", "cat"], ["'cat'", "choose one of 0, 1"]),
         (["--label", "10"], ["'10'", "choose one of 0, 1"]),
-        (["--sampler", "magic"], ["'magic'", "dpm++, heun"]),
+        (["--sampler", "magic"], ["'magic'", "choose one of dpm++"]),
         (["--steps", "1"], ["steps=1", "at least 2"]),
         (["-n", "0"], ["n=0", "at least 1"]),
         (["--scale", "-1"], ["scale -1", "0 is unconditional"]),

@@ -1,0 +1,48 @@
+"""Denoising likelihood score matching (DLSM): the classifier's gradient is fitted to the score."""
+
+import torch
+from torch import Tensor
+
+from fewlabel.batch import Batch
+from fewlabel.classifier import NoisyClassifier, chosen_log_prob, input_grad
+from fewlabel.objectives.perturbation import perturb, score_matching
+from fewlabel.objectives.term import Term
+from fewlabel.randomness import StepRandom
+from fewlabel.score import ScoreFunction
+
+__all__ = ["LikelihoodScoreMatching"]
+
+
+class LikelihoodScoreMatching(Term):
+    """λ(t) ½‖g_φ(x_t, t, y) + s_θ(x_t, t) + z/σ‖² with g_φ = ∇_x log p_φ(y | x_t, t).
+
+    Chao et al. 2022, "Denoising Likelihood Score Matching for Conditional Score-based Data
+    Generation", arXiv 2203.14206. Where s_θ is the true score, the minimiser is the true
+    likelihood score ∇_x log p_t(y | x_t). λ is `score_weight`; the sum runs over dimensions.
+
+    Args:
+        classifier: the classifier that is trained.
+        score: the unconditional score function s_θ; it is not trained.
+    """
+
+    double_backward = True
+
+    def __init__(self, classifier: NoisyClassifier, score: ScoreFunction) -> None:
+        super().__init__()
+        self.classifier = classifier
+        self._score = (score,)  # in a tuple: a frozen model is no part of what is trained
+
+    def forward(self, batch: Batch, random: StepRandom) -> Tensor:
+        """The loss of each example, (B,); every example needs a label."""
+        classifier = self.classifier
+        noisy = perturb(classifier.process, batch.x, random)
+        likelihood_score = input_grad(
+            lambda x: classifier(x, noisy.t),
+            lambda f: chosen_log_prob(f, batch.y),
+            noisy.x,
+            create_graph=True,
+        )
+        with torch.no_grad():
+            score = self._score[0](noisy.x, noisy.t)
+        joint = likelihood_score + score
+        return score_matching(joint, noisy, classifier.process, classifier.sigma_data)
