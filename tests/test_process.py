@@ -134,7 +134,7 @@ def test_refuses_sigmas_out_of_order(cls: type, low: float, high: float) -> None
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"name": "vq"}, "process 'vq' is unknown; choose one of ve, edm"),
+        ({"name": "vq"}, "process 'vq' is unknown; choose one of ve, vp, subvp, edm"),
         ({}, "process None is unknown"),
         ({"name": "ve", "p_mean": 1.0}, "process ve: .*p_mean"),
         ({"name": "edm", "p_std": 0.0}, "p_std=0 is not positive"),

@@ -87,10 +87,10 @@ def train(
     )
     folder = RunFolder(out)
     _check_folder(folder, planned)
-    print(f"{planned.summary()} → {folder}", file=sys.stderr)
     accelerator = Accelerator(cpu=device == "cpu")
     if accelerator.is_main_process and not folder.exists:
         folder.begin(planned.config, planned.splits)
+    print(f"{planned.summary()} → {folder}", file=sys.stderr)
     accelerator.wait_for_everyone()
     with _stop_signals() as stop:
         for stage in STAGES:

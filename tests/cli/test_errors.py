@@ -175,7 +175,7 @@ def test_a_run_without_a_classifier_yet(cli: Cli, copied_run: Path) -> None:
         (["--label", "10"], ["'10'", "choose one of 0, 1"]),
         (["--sampler", "magic"], ["'magic'", "choose one of dpm++"]),
         (["--steps", "1"], ["steps=1", "at least 2"]),
-        (["-n", "0"], ["n=0", "at least 1"]),
+        (["-n", "0"], ["-n 0", "at least 1"]),
         (["--scale", "-1"], ["scale -1", "0 is unconditional"]),
         (["--scale", "nan"], ["scale nan", "0 is unconditional"]),
         (["--scale", "much"], ["--scale", "number"]),

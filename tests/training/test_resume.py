@@ -150,7 +150,7 @@ def test_a_damaged_checkpoint_costs_the_steps_since_the_one_before(
     (damaged / "optimizer.safetensors").write_bytes(content[: len(content) // 2])
     again = cli(*tiny_train(copied_run))
     assert again.status == 0
-    assert [line for line in again.err.splitlines() if "damaged" in line] == [
+    assert [line for line in again.err.splitlines() if "is damaged" in line] == [
         f"{damaged} is damaged; the checkpoint before it is used"
     ]
     assert "training the classifier: 30/40" in again.err
