@@ -21,7 +21,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from fewlabel.errors import UserError
 from fewlabel.process import Process, broadcast
 
-__all__ = ["Energy", "NoisyClassifier", "chosen_log_prob", "input_grad"]
+__all__ = ["Energy", "NoisyClassifier", "chosen_log_prob", "input_grad", "vector_jacobian"]
 
 Energy = Literal["scaled", "quadratic", "plain"]
 
@@ -41,16 +41,39 @@ def input_grad(
     Args:
         logits: (B, ...) → (B, K).
         reduce: (B, K) → (B,), for example a logsumexp.
-        x: (B, ...); its own graph is not followed.
+        x: (B, ...); part of a graph only if one is being recorded, and then the gradient is too:
+            the divergence of a guided score needs the derivative of the classifier's part.
         create_graph: keep the graph, so that a loss on the gradient can be differentiated.
 
     Returns:
         The gradient, shaped like x.
     """
+    recorded = torch.is_grad_enabled() and x.requires_grad
     with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):  # other kernels: no double backward
-        x = x.detach().requires_grad_()
-        (gradient,) = torch.autograd.grad(reduce(logits(x)).sum(), x, create_graph=create_graph)
+        x = x if recorded else x.detach().requires_grad_()
+        total = reduce(logits(x)).sum()
+        (gradient,) = torch.autograd.grad(total, x, create_graph=create_graph or recorded)
     return gradient
+
+
+def vector_jacobian(
+    function: Callable[[Tensor], Tensor], x: Tensor, vectors: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The value y = function(x) and vᵀ ∂y/∂x for each of the vectors, sample by sample.
+
+    Args:
+        function: (B, ...) → the same shape; samples must not mix inside.
+        x: (B, ...).
+        vectors: v, (P, B, ...).
+
+    Returns:
+        y, shaped like x, and the products, shaped like the vectors; neither holds a graph.
+    """
+    with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
+        x = x.detach().requires_grad_()
+        y = function(x)
+        products = [torch.autograd.grad(y, x, v, retain_graph=True)[0] for v in vectors]
+    return y.detach(), torch.stack(products)
 
 
 def chosen_log_prob(logits: Tensor, y: Tensor) -> Tensor:
@@ -114,9 +137,15 @@ class NoisyClassifier(nn.Module):
         """The log-probability log p(y|x,t) for every class, (B, K)."""
         return self(x, t).log_softmax(-1)
 
-    def likelihood_score(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
-        """g(x,t,y) = ∇_x log p(y|x,t) for labels y (B,); shaped like x."""
-        return input_grad(lambda x: self(x, t), lambda f: chosen_log_prob(f, y), x)
+    def likelihood_score(
+        self, x: Tensor, t: Tensor, y: Tensor, temperature: float = 1.0
+    ) -> Tensor:
+        """g(x,t,y) = ∇_x log softmax(f(x,t)/T)_y for labels y (B,); shaped like x."""
+        return input_grad(lambda x: self(x, t) / temperature, lambda f: chosen_log_prob(f, y), x)
+
+    def class_score(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
+        """∇_x f(x,t)_y for labels y (B,): the score of class y that the energy holds."""
+        return input_grad(lambda x: self(x, t), lambda f: f.gather(-1, y[:, None])[:, 0], x)
 
     def internal_score(self, x: Tensor, t: Tensor) -> Tensor:
         """s_φ(x,t) = ∇_x logsumexp_y f(x,t)_y; shaped like x."""

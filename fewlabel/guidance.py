@@ -2,6 +2,9 @@
 
 A guided score is a score function like any other, so every sampler takes it unchanged. One
 convention holds for every kind: scale 0 is the unconditional score, scale 1 the conditional one.
+
+Every kind is s(x,t) + w(t) d(x,t) with another direction d. The scale w(t) is w inside the guidance
+interval and 0 outside (Kynkäänniemi et al. 2024, arXiv 2404.07724), where d is not evaluated.
 """
 
 import math
@@ -15,24 +18,42 @@ from fewlabel.errors import UserError
 from fewlabel.process import broadcast
 from fewlabel.score import ScoreFunction
 
-__all__ = ["ClassifierGuidance", "LikelihoodScore", "classifier"]
+__all__ = [
+    "LabelledScore",
+    "auto",
+    "classifier",
+    "classifier_free",
+    "conditional",
+]
 
-LikelihoodScore = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""(x: (B, ...), t: () or (B,), y: (B,)) → ∇_x log p(y|x,t), shaped like x."""
+LabelledScore = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""(x: (B, ...), t: () or (B,), y: (B,)) → a score that depends on a class, shaped like x."""
+
+Interval = tuple[float, float] | None
+"""(t_low, t_high) in the process's own time, or everywhere; `process.time_at` converts a σ."""
 
 
 @dataclass(frozen=True)
-class ClassifierGuidance:
-    """The score function that `classifier` returns."""
+class _Guided:
+    """s(x,t) + w(t) d(x,t); the direction d gets the value of s, which it may need."""
 
     score: ScoreFunction
-    likelihood: LikelihoodScore
-    label: int | Tensor
+    direction: Callable[[Tensor, Tensor, Tensor], Tensor]
     scale: float
-    interval: tuple[float, float] | None
+    interval: Interval
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.scale < math.inf:  # NaN too
+            raise UserError(
+                f"guidance scale {self.scale:g} is not a finite number from 0 up; 0 is "
+                "unconditional, 1 is Bayes"
+            )
+        if self.interval is not None and not self.interval[0] <= self.interval[1]:
+            raise UserError(
+                f"guidance interval {self.interval} is empty; give the lower end first"
+            )
 
     def __call__(self, x: Tensor, t: Tensor) -> Tensor:
-        """The guided score at x (B, ...) and t, () or (B,)."""
         score = self.score(x, t)
         weight = torch.full_like(t, self.scale)
         if self.interval is not None:
@@ -40,38 +61,95 @@ class ClassifierGuidance:
             weight = torch.where((t >= low) & (t <= high), weight, 0.0)
         if not weight.any():
             return score
-        y = torch.as_tensor(self.label, device=x.device).expand(len(x))
-        return score + broadcast(weight, x) * self.likelihood(x, t, y)
+        return score + broadcast(weight, x) * self.direction(x, t, score)
 
 
 def classifier(
     score: ScoreFunction,
-    likelihood: LikelihoodScore,
+    likelihood: LabelledScore,
     label: int | Tensor,
     scale: float = 1.0,
-    interval: tuple[float, float] | None = None,
-) -> ClassifierGuidance:
+    interval: Interval = None,
+) -> ScoreFunction:
     """Classifier guidance: s(x,t) + w(t) ∇_x log p(y|x,t).
 
-    Dhariwal & Nichol 2021, "Diffusion Models Beat GANs on Image Synthesis", arXiv 2105.05233. The
-    interval, outside which w = 0 and the classifier is not evaluated, is that of Kynkäänniemi et
-    al. 2024, arXiv 2404.07724.
+    Dhariwal & Nichol 2021, "Diffusion Models Beat GANs on Image Synthesis", arXiv 2105.05233.
 
     Args:
         score: the unconditional score function.
         likelihood: (x, t, y) → ∇_x log p(y|x,t), for example `NoisyClassifier.likelihood_score`.
         label: the class asked for, or one class a sample, (B,).
         scale: w ≥ 0. At 1 the result is Bayes' rule, at 0 the unconditional score.
-        interval: (t_low, t_high) in the process's own time; `process.time_at` converts a σ.
+        interval: the times at which there is guidance.
 
     Raises:
         UserError: for a negative or infinite scale or an empty interval.
     """
-    if not 0 <= scale < math.inf:  # NaN too
-        raise UserError(
-            f"guidance scale {scale:g} is not a finite number from 0 up; 0 is unconditional, "
-            f"1 is Bayes"
-        )
-    if interval is not None and not interval[0] <= interval[1]:
-        raise UserError(f"guidance interval {interval} is empty; give the lower end first")
-    return ClassifierGuidance(score, likelihood, label, scale, interval)
+    return _Guided(score, lambda x, t, _: likelihood(x, t, _labels(label, x)), scale, interval)
+
+
+def classifier_free(
+    score: ScoreFunction,
+    conditional_score: LabelledScore,
+    label: int | Tensor,
+    scale: float = 1.0,
+    interval: Interval = None,
+) -> ScoreFunction:
+    """Classifier-free guidance: s(x,t,∅) + w(t) (s(x,t,y) − s(x,t,∅)).
+
+    Ho & Salimans 2022, "Classifier-Free Diffusion Guidance", arXiv 2207.12598. Their weight is
+    w − 1: here scale 1 is the plain conditional score.
+
+    Args:
+        score: the unconditional score function s(x,t,∅).
+        conditional_score: (x, t, y) → s(x,t,y).
+        label: the class asked for, or one class a sample, (B,).
+        scale: w ≥ 0.
+        interval: the times at which there is guidance.
+
+    Raises:
+        UserError: for a negative or infinite scale or an empty interval.
+    """
+    return _Guided(
+        score,
+        lambda x, t, base: conditional_score(x, t, _labels(label, x)) - base,
+        scale,
+        interval,
+    )
+
+
+def auto(
+    score: ScoreFunction, weak: ScoreFunction, scale: float = 1.0, interval: Interval = None
+) -> ScoreFunction:
+    """Autoguidance: s(x,t) + w(t) (s(x,t) − s_weak(x,t)).
+
+    Karras et al. 2024, "Guiding a Diffusion Model with a Bad Version of Itself", arXiv
+    2406.02507; their weight is w + 1.
+
+    Args:
+        score: the score function.
+        weak: that of a weaker model, such as an earlier checkpoint.
+        scale: w ≥ 0; at 0 the result is `score`.
+        interval: the times at which there is guidance.
+
+    Raises:
+        UserError: for a negative or infinite scale or an empty interval.
+    """
+    return _Guided(score, lambda x, t, base: base - weak(x, t), scale, interval)
+
+
+def conditional(score: LabelledScore, label: int | Tensor) -> ScoreFunction:
+    """The score of one class, s(x,t,y), with no guidance.
+
+    `conditional(NoisyClassifier.class_score, label)` is the classifier alone, ∇_x f(x,t)_y: the
+    energy-based generator that it contains, a diagnostic.
+
+    Args:
+        score: (x, t, y) → the score of class y, from a conditional score model for example.
+        label: the class asked for, or one class a sample, (B,).
+    """
+    return lambda x, t: score(x, t, _labels(label, x))
+
+
+def _labels(label: int | Tensor, x: Tensor) -> Tensor:
+    return torch.as_tensor(label, device=x.device).expand(len(x))

@@ -4,10 +4,9 @@ A method is a row. To add one, write its loss as a `Term` in `fewlabel/objective
 new one) and add a row here; training, guidance, sampling and every command take it from there.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-
-from torch import nn
+from typing import Any
 
 from fewlabel.batch import Part
 from fewlabel.errors import UserError
@@ -19,14 +18,22 @@ from fewlabel.objectives import (
     Term,
 )
 
-__all__ = ["DEFAULT", "METHODS", "Loss", "Method", "find_method", "objective"]
+__all__ = ["DEFAULT", "METHODS", "Loss", "Method", "Models", "find_method", "objective"]
+
+
+@dataclass(frozen=True)
+class Models:
+    """The models of a run that a loss may need; what is not trained yet is None."""
+
+    score: Any = None
+    classifier: Any = None
 
 
 @dataclass(frozen=True)
 class Loss:
-    """A term, the part of the data it is computed on, and its default weight."""
+    """How a term is made of the models, the part of the data it is for, its default weight."""
 
-    term: type[Term]
+    build: Callable[[Models], Term]
     part: Part
     weight: float = 1.0
 
@@ -48,8 +55,13 @@ class Method:
     classifier: Mapping[str, Loss]
 
 
-_UNCONDITIONAL = {"dsm": Loss(DenoisingScoreMatching, "all")}
-_CROSS_ENTROPY = {"ce": Loss(CrossEntropy, "labelled")}
+_UNCONDITIONAL = {"dsm": Loss(lambda m: DenoisingScoreMatching(m.score), "all")}
+_CROSS_ENTROPY = {"ce": Loss(lambda m: CrossEntropy(m.classifier), "labelled")}
+
+
+def _self_calibrated(part: Part) -> dict[str, Loss]:
+    return _CROSS_ENTROPY | {"sc": Loss(lambda m: SelfCalibration(m.classifier), part, 20.0)}
+
 
 METHODS: dict[str, Method] = {
     "cg": Method(
@@ -62,13 +74,13 @@ METHODS: dict[str, Method] = {
         "classifier guidance, self-calibrated on the labelled data",
         "Huang, Chen & Lin 2023, arXiv 2307.04081",
         score=_UNCONDITIONAL,
-        classifier=_CROSS_ENTROPY | {"sc": Loss(SelfCalibration, "labelled", 0.3)},
+        classifier=_self_calibrated("labelled"),
     ),
     "cg-sc-all": Method(
         "classifier guidance, self-calibrated on labelled and unlabelled data",
         "Huang, Chen & Lin 2023, arXiv 2307.04081",
         score=_UNCONDITIONAL,
-        classifier=_CROSS_ENTROPY | {"sc": Loss(SelfCalibration, "all", 0.3)},
+        classifier=_self_calibrated("all"),
     ),
 }
 DEFAULT = "cg-sc-all"
@@ -86,19 +98,11 @@ def find_method(name: str) -> Method:
 
 
 def objective(
-    losses: Mapping[str, Loss], model: nn.Module, weights: Mapping[str, float]
+    losses: Mapping[str, Loss], models: Models, weights: Mapping[str, float]
 ) -> Objective:
-    """The objective that trains `model` with these losses at these weights.
-
-    Raises:
-        UserError: for a weight whose loss the method does not have.
-    """
-    if unknown := set(weights) - set(losses):
-        raise UserError(
-            f"weights.{min(unknown)}: the method has no such loss; it has {', '.join(losses)}"
-        )
+    """The objective of these losses at these weights, which has one for each loss."""
     return Objective(
-        terms={name: loss.term(model) for name, loss in losses.items()},
+        terms={name: loss.build(models) for name, loss in losses.items()},
         parts={name: loss.part for name, loss in losses.items()},
         weights={name: weights[name] for name in losses},
     )

@@ -43,7 +43,8 @@ class ScoreModel(nn.Module):
 
     Args:
         network: F(u, c_noise) with u of shape (B, ...) and c_noise of shape (B,), both of order
-            one; returns a tensor shaped like u. This one method is all a network needs.
+            one; returns a tensor shaped like u. This one method is all a network needs. A
+            conditional one is F(u, c_noise, y) with labels y of shape (B,), −1 for none.
         process: the noise process whose scores are meant.
         sigma_data: standard deviation σ_d of the data, greater than 0.
     """
@@ -54,17 +55,24 @@ class ScoreModel(nn.Module):
         self.process = process
         self.sigma_data = sigma_data
 
-    def denoise(self, x: Tensor, t: Tensor) -> Tensor:
-        """D(x, t) ≈ E[x0 | x_t = x], shaped like x."""
+    def denoise(self, x: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
+        """D(x, t, y) ≈ E[x0 | x_t = x, y], shaped like x; the arguments are those of `forward`."""
         t = t.expand(len(x))
         ratio = self.process.noise_ratio(t)
         u = x / broadcast(self.process.alpha(t), x)
         norm = torch.sqrt(ratio**2 + self.sigma_data**2)
         c_skip, c_out = (self.sigma_data / norm) ** 2, ratio * self.sigma_data / norm
-        output = self.network(u / broadcast(norm, x), torch.log(ratio) / 4)
+        labels = () if y is None else (y,)
+        output = self.network(u / broadcast(norm, x), torch.log(ratio) / 4, *labels)
         return broadcast(c_skip, x) * u + broadcast(c_out, x) * output
 
-    def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        """s_θ(x, t) for x of shape (B, ...) and t of shape () or (B,); shaped like x."""
+    def forward(self, x: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
+        """s_θ(x, t) ≈ ∇_x log p_t(x), or ∇_x log p_t(x | y), shaped like x.
+
+        Args:
+            x: (B, ...).
+            t: () or (B,).
+            y: labels, (B,), −1 where there is none; for conditional networks only.
+        """
         alpha, sigma = broadcast(self.process.alpha(t), x), broadcast(self.process.sigma(t), x)
-        return (alpha * self.denoise(x, t) - x) / sigma**2
+        return (alpha * self.denoise(x, t, y) - x) / sigma**2

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from fewlabel import guidance
 from fewlabel.errors import UserError
-from fewlabel.guidance import LikelihoodScore
+from fewlabel.guidance import LabelledScore
 from fewlabel.process import EDM, VE, Process
 
 every_process = pytest.mark.parametrize("process", PROCESSES, ids=PROCESS_NAMES)
@@ -17,7 +17,7 @@ LEVELS = (0.0, 0.25, 0.5, 0.75, 1.0)
 class Counting:
     """A likelihood score that counts how often it is asked."""
 
-    def __init__(self, likelihood: LikelihoodScore) -> None:
+    def __init__(self, likelihood: LabelledScore) -> None:
         self.likelihood, self.calls = likelihood, 0
 
     def __call__(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:

@@ -95,7 +95,9 @@ def train_judge(dataset: Dataset) -> Judge:
 def _fit(
     model: NoisyClassifier, dataset: Dataset, splits: Splits, checkpoints: Checkpoints
 ) -> None:
-    objective = methods.objective(methods.METHODS["cg"].classifier, model, {"ce": 1.0})
+    objective = methods.objective(
+        methods.METHODS["cg"].classifier, methods.Models(classifier=model), {"ce": 1.0}
+    )
     accelerator = Accelerator()
     rows: dict[Part, int] = {"labelled": _FIT.batch}
     batches = Batches(dataset, splits, rows, seed=0, device=accelerator.device)

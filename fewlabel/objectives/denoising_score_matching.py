@@ -1,8 +1,9 @@
 """Denoising score matching (DSM), the objective of the score model."""
 
+import torch
 from torch import Tensor
 
-from fewlabel.batch import Batch
+from fewlabel.batch import UNLABELLED, Batch
 from fewlabel.objectives.perturbation import perturb, score_matching
 from fewlabel.objectives.term import Term
 from fewlabel.randomness import StepRandom
@@ -17,18 +18,28 @@ class DenoisingScoreMatching(Term):
     Vincent 2011, "A Connection Between Score Matching and Denoising Autoencoders"; Song et al.
     2021, arXiv 2011.13456. λ is `score_weight`. The minimiser is ∇_x log p_t(x).
 
+    Given labels, the model is conditional and the minimiser is ∇_x log p_t(x | y). Where labels
+    are dropped at random, one network learns both scores, for classifier-free guidance (Ho &
+    Salimans 2022, arXiv 2207.12598).
+
     Args:
         score_model: the model that is trained.
+        dropout: the probability that a label is hidden from the network, in [0, 1]; None for an
+            unconditional network, which gets no labels.
     """
 
-    def __init__(self, score_model: ScoreModel) -> None:
+    def __init__(self, score_model: ScoreModel, dropout: float | None = None) -> None:
         super().__init__()
         self.score_model = score_model
+        self.dropout = dropout
 
     def forward(self, batch: Batch, random: StepRandom) -> Tensor:
-        """The loss of each example, (B,); labels are not used."""
+        """The loss of each example, (B,)."""
         model = self.score_model
         noisy = perturb(model.process, batch.x, random)
-        score = model(noisy.x, noisy.t)
-        loss = score_matching(score, noisy, model.process, model.sigma_data)
-        return loss / batch.x[0].numel()
+        y = None
+        if self.dropout is not None:
+            dropped = random.quantiles_like(batch.x) < self.dropout
+            y = torch.where(dropped, UNLABELLED, batch.y)
+        score = model(noisy.x, noisy.t, y)
+        return score_matching(score, noisy, model.process, model.sigma_data)

@@ -14,11 +14,11 @@ __all__ = ["LikelihoodScoreMatching"]
 
 
 class LikelihoodScoreMatching(Term):
-    """λ(t) ½‖g_φ(x_t, t, y) + s_θ(x_t, t) + z/σ‖² with g_φ = ∇_x log p_φ(y | x_t, t).
+    """λ(t)/D · ½‖g_φ(x_t, t, y) + s_θ(x_t, t) + z/σ‖² with g_φ = ∇_x log p_φ(y | x_t, t).
 
     Chao et al. 2022, "Denoising Likelihood Score Matching for Conditional Score-based Data
     Generation", arXiv 2203.14206. Where s_θ is the true score, the minimiser is the true
-    likelihood score ∇_x log p_t(y | x_t). λ is `score_weight`; the sum runs over dimensions.
+    likelihood score ∇_x log p_t(y | x_t). λ is `score_weight`, D the number of dimensions.
 
     Args:
         classifier: the classifier that is trained.

@@ -31,10 +31,11 @@ def perturb(process: Process, x0: Tensor, random: StepRandom) -> Perturbed:
 def score_matching(
     score: Tensor, perturbed: Perturbed, process: Process, sigma_data: float
 ) -> Tensor:
-    """λ(t) ½‖s + z/σ‖² of each example, (B,), summed over dimensions.
+    """λ(t)/D · ½‖s + z/σ‖² of each example, (B,): a mean over the D dimensions.
 
     Its expectation is least where s = ∇ log p_t (Vincent 2011, "A Connection Between Score
-    Matching and Denoising Autoencoders"). λ is `score_weight`.
+    Matching and Denoising Autoencoders"). λ is `score_weight`; with the mean, the loss is of
+    order one whatever the noise level and the size of the images.
     """
-    square = (score - perturbed.score).square().flatten(1).sum(1)
+    square = (score - perturbed.score).square().flatten(1).mean(1)
     return score_weight(process, perturbed.t, sigma_data) * square / 2

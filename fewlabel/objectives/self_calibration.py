@@ -12,11 +12,11 @@ __all__ = ["SelfCalibration"]
 
 
 class SelfCalibration(Term):
-    """λ(t) ½‖s_φ(x_t, t) + z/σ‖² with the internal score s_φ = ∇_x logsumexp_y f_φ(x, t)_y.
+    """λ(t)/D · ½‖s_φ(x_t, t) + z/σ‖² with the internal score s_φ = ∇_x logsumexp_y f_φ(x, t)_y.
 
     Huang, Chen & Lin 2023, arXiv 2307.04081. It needs no labels: on labelled and unlabelled data
     alike it regularises the classifier through the weights that score and classes share. λ is
-    `score_weight`; the sum runs over dimensions.
+    `score_weight`, D the number of dimensions.
 
     Args:
         classifier: the classifier that is trained.

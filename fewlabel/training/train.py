@@ -18,6 +18,7 @@ from fewlabel.batch import Part
 from fewlabel.config import Config, FitConfig
 from fewlabel.data import Batches
 from fewlabel.errors import TrainingError, UserError
+from fewlabel.methods import Models
 from fewlabel.models import build_classifier, build_score_model
 from fewlabel.objectives import Objective
 from fewlabel.progress import track
@@ -175,11 +176,13 @@ def _records(
     model: nn.Module
     if stage == "score":
         model, losses = build_score_model(config), method.score
+        models = Models(score=model)
         validate = score_validation(dataset, splits, accelerator.device)
     else:
         model, losses = build_classifier(config, len(splits.class_names)), method.classifier
+        models = Models(classifier=model)
         validate = classifier_validation(dataset, splits, model.process, accelerator.device)
-    objective = methods.objective(losses, model, settings.weights)
+    objective = methods.objective(losses, models, settings.weights)
     ranks = accelerator.process_index, accelerator.num_processes
     rows = _rows(objective, settings, accelerator.num_processes)
     batches = Batches(dataset, splits, rows, config.seed, *ranks, accelerator.device)
