@@ -52,7 +52,10 @@ class FitConfig(_Section):
 
 
 class ScoreConfig(_Section):
-    """The score model: a UNet (channels, layers and attention of each level)."""
+    """The score model: a UNet (channels, layers and attention of each level).
+
+    For vectors it is a perceptron, with the first width and that many layers.
+    """
 
     widths: Annotated[tuple[Width, ...], Field(min_length=1)]
     layers: Count = 1
@@ -70,12 +73,17 @@ class ScoreConfig(_Section):
 
 
 class ClassifierConfig(_Section):
-    """The noise-conditional classifier: a small convolutional network and its energy."""
+    """The noise-conditional classifier: a small convolutional network and its energy.
+
+    `process` changes parameters of the noise process for its training, such as the distribution
+    of training times: classes are decided under stronger noise than details.
+    """
 
     widths: Annotated[tuple[Width, ...], Field(min_length=1)]
     layers: Count = 1
     patch: Count = 1
     energy: Literal["scaled", "quadratic", "plain"] = "scaled"
+    process: dict[str, Any] = {}
     fit: FitConfig
 
 
@@ -94,7 +102,7 @@ class Config(Request):
     """The whole configuration, as `train` writes it to RUN/config.yaml."""
 
     preset: str
-    shape: tuple[Count, Count, Count]
+    shape: Annotated[tuple[Count, ...], Field(min_length=1)]
     sigma_data: Positive
     process: dict[str, Any]
     score: ScoreConfig

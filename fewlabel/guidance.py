@@ -3,8 +3,9 @@
 A guided score is a score function like any other, so every sampler takes it unchanged. One
 convention holds for every kind: scale 0 is the unconditional score, scale 1 the conditional one.
 
-Every kind is s(x,t) + w(t) d(x,t) with another direction d. The scale w(t) is w inside the guidance
-interval and 0 outside (Kynkäänniemi et al. 2024, arXiv 2404.07724), where d is not evaluated.
+Every kind is s(x,t) + w(t) d(x,t) with a direction d of its own. The scale w(t) is w inside the
+guidance interval and 0 outside, where d is not evaluated (Kynkäänniemi et al. 2024, arXiv
+2404.07724).
 """
 
 import math

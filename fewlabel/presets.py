@@ -7,7 +7,7 @@ from typing import Any
 
 from fewlabel.errors import UserError
 
-__all__ = ["PRESETS", "find_preset", "preset_for"]
+__all__ = ["PRESETS", "preset_for", "preset_values"]
 
 PRESETS: dict[str, dict[str, Any]] = {
     "tiny": {  # 8 × 8 images on a CPU: minutes
@@ -49,23 +49,45 @@ PRESETS: dict[str, dict[str, Any]] = {
             "widths": (32, 64, 96),
             "layers": 1,
             "patch": 2,
+            "process": {"p_mean": 0.8, "p_std": 1.6},
             "fit": {"steps": 800, "batch": 32, "learning_rate": 1e-3, "clip": 10.0},
+        },
+    },
+    "vector": {  # a few numbers an example, on a CPU: a minute
+        "score": {
+            "widths": (128,),
+            "layers": 3,
+            "attention": (False,),
+            "fit": {"steps": 4000, "batch": 512, "learning_rate": 2e-3, "ema": 0.998},
+        },
+        "classifier": {
+            "widths": (128,),
+            "layers": 3,
+            "fit": {"steps": 3000, "batch": 512, "learning_rate": 2e-3, "clip": 10.0},
         },
     },
 }
 
 
-def find_preset(name: str) -> dict[str, Any]:
-    """The preset called `name`.
+def preset_values(name: str, sigma_data: float) -> dict[str, Any]:
+    """The preset called `name` for data of a standard deviation.
+
+    The noise of vectors is scaled to the data: σ from σ_data/1000 to 10 σ_data.
 
     Raises:
-        UserError: if there is none.
+        UserError: if there is no such preset.
     """
     if name not in PRESETS:
         raise UserError(f"preset {name!r} is unknown; choose one of {', '.join(PRESETS)}")
-    return PRESETS[name]
+    preset = PRESETS[name]
+    if name != "vector":
+        return preset
+    low, high = (float(f"{factor * sigma_data:.2g}") for factor in (0.001, 10))
+    return preset | {"process": {"name": "ve", "sigma_min": low, "sigma_max": high}}
 
 
-def preset_for(shape: tuple[int, int, int]) -> str:
-    """The name of the preset for examples of shape (C, H, W)."""
+def preset_for(shape: tuple[int, ...]) -> str:
+    """The name of the preset for examples of shape (C, H, W) or (D,)."""
+    if len(shape) == 1:
+        return "vector"
     return "tiny" if max(shape[1:]) <= 16 else "small"

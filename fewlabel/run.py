@@ -34,7 +34,7 @@ class Samples:
     """Images, what they were asked to be, and what they cost.
 
     Attributes:
-        images: (n, C, H, W) in [-1, 1].
+        images: (n, C, H, W) in [-1, 1], or vectors (n, D).
         labels: (n,) the class asked for.
         steps: grid points of the sampler.
         nfe: evaluations of the score network and of the classifier for each sample.
@@ -159,9 +159,11 @@ class Run:
             nfe = score.calls + likelihood.calls
             if progress:
                 progress.set(start + len(of_batch), n)
-        clamped = torch.cat(images).clamp(-1, 1)
+        found = torch.cat(images)
+        if len(self.config.shape) > 1:
+            found = found.clamp(-1, 1)
         steps = steps or samplers.SAMPLERS[sampler].steps
-        return Samples(clamped, labels, steps, nfe, time.monotonic() - began)
+        return Samples(found, labels, steps, nfe, time.monotonic() - began)
 
     def evaluate(
         self,

@@ -1,7 +1,8 @@
-"""A dataset: images as bytes, classes, and what identifies it."""
+"""A dataset: images as bytes or vectors, classes, and what identifies it."""
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -20,11 +21,11 @@ _CHUNK_BYTES = 16 * 2**20
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Dataset:
-    """Images with a class each, or none.
+    """Images or vectors with a class each, or none.
 
     Args:
         name: what people call it.
-        images: (N, H, W, C) uint8, in memory or memory-mapped.
+        values: images (N, H, W, C) uint8, or vectors (N, D) float32; in memory or memory-mapped.
         labels: (N,) int64; −1 for an example without a label.
         class_names: the name of each class.
         files: the file of each example, relative to the dataset's folder, if it has files.
@@ -35,7 +36,7 @@ class Dataset:
     """
 
     name: str
-    images: NDArray[np.uint8]
+    values: NDArray[np.uint8] | NDArray[np.float32]
     labels: NDArray[np.int64]
     class_names: tuple[str, ...]
     files: tuple[str, ...] | None = None
@@ -45,12 +46,14 @@ class Dataset:
     validation_fraction: float = 0.1
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self.values)
 
     @property
-    def shape(self) -> tuple[int, int, int]:
-        """The shape of one example: (C, H, W)."""
-        _, height, width, channels = self.images.shape
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one example: (C, H, W), or (D,)."""
+        if self.values.ndim == 2:
+            return (self.values.shape[1],)
+        _, height, width, channels = self.values.shape
         return channels, height, width
 
     @property
@@ -59,19 +62,22 @@ class Dataset:
         return len(self.class_names)
 
     def examples(self, indices: Indices) -> Tensor:
-        """The examples as float32 in [−1, 1], (len(indices), C, H, W)."""
-        chosen = np.asarray(self.images[np.asarray(indices, dtype=np.int64)])
+        """The examples as float32: images in [−1, 1], (n, C, H, W); vectors as they are, (n, D)."""
+        chosen = np.asarray(self.values[np.asarray(indices, dtype=np.int64)])
+        if chosen.ndim == 2:
+            return torch.from_numpy(np.ascontiguousarray(chosen, dtype=np.float32))
         x = torch.from_numpy(np.ascontiguousarray(chosen.transpose(0, 3, 1, 2)))
         return x.to(torch.float32).div_(127.5).sub_(1.0)
 
     def spread(self, indices: Indices) -> float:
-        """σ_data: the standard deviation of all values of the examples in [−1, 1]."""
-        counts = np.zeros(256, dtype=np.int64)
+        """σ_data: the standard deviation of all values of the examples."""
+        count, total, squares = 0, 0.0, 0.0
         for chunk in self._chunks(np.asarray(indices, dtype=np.int64)):
-            counts += np.bincount(self.images[chunk].reshape(-1), minlength=256)
-        values = np.arange(256, dtype=np.float64) / 127.5 - 1.0
-        mean = np.average(values, weights=counts)
-        return float(np.sqrt(np.average((values - mean) ** 2, weights=counts)))
+            x = self.examples(chunk).double()
+            count += x.numel()
+            total += float(x.sum())
+            squares += float(x.square().sum())
+        return math.sqrt(max(squares / count - (total / count) ** 2, 0.0))
 
     def _chunks(self, indices: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
         rows = max(1, _CHUNK_BYTES // int(np.prod(self.shape)))

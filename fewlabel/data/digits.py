@@ -30,7 +30,7 @@ def load_digits(size: int | None = None) -> Dataset:
     content = hashlib.blake2b(levels.tobytes() + labels.tobytes()).hexdigest()
     return Dataset(
         name="digits",
-        images=levels.reshape(-1, _SIDE, _SIDE, 1),
+        values=levels.reshape(-1, _SIDE, _SIDE, 1),
         labels=labels,
         class_names=class_names,
         fingerprint=fingerprint_of("digits", content, class_names),

@@ -76,7 +76,7 @@ def open_folder(
     _check_classes(root, readable)
     return Dataset(
         name=root.resolve().name,
-        images=images,
+        values=images,
         labels=np.array(readable.labels, dtype=np.int64),
         class_names=readable.class_names,
         files=readable.files,

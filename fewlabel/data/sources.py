@@ -10,6 +10,7 @@ from fewlabel.data.dataset import Dataset
 from fewlabel.data.decoded import Progress
 from fewlabel.data.digits import load_digits
 from fewlabel.data.folder import open_folder
+from fewlabel.data.moons import load_moons
 from fewlabel.errors import UserError
 
 __all__ = ["BUILTIN", "Builtin", "open_dataset"]
@@ -23,6 +24,7 @@ class Builtin(NamedTuple):
 
 
 BUILTIN: dict[str, Builtin] = {
+    "moons": Builtin(load_moons, "10,000 points in the plane, two half circles, 2 classes"),
     "digits": Builtin(load_digits, "1797 handwritten digits, 8 × 8 grey, 10 classes"),
 }
 """The built-in datasets by name."""

@@ -22,6 +22,7 @@ from fewlabel.data import Batches, Dataset, Splits, cache_folder, draw_splits
 from fewlabel.data.dataset import fingerprint_of
 from fewlabel.metrics.accuracy import generation_hits
 from fewlabel.metrics.intervals import Estimate, proportion
+from fewlabel.models import classifier_network
 from fewlabel.networks.convolutional import ConvClassifier
 from fewlabel.progress import track
 from fewlabel.training.checkpoint import Checkpoints
@@ -79,7 +80,7 @@ def train_judge(dataset: Dataset) -> Judge:
     splits = draw_splits(dataset, "all", seed=0)
     sigma_data = dataset.spread(splits.train)
     torch.manual_seed(0)
-    network = ConvClassifier(dataset.shape[0], dataset.n_classes, _WIDTHS, layers=1)
+    network = classifier_network(dataset.shape, dataset.n_classes, _WIDTHS, layers=1)
     model = NoisyClassifier(network, _NOISE, sigma_data, energy="plain")
     key = fingerprint_of(_FORMAT, dataset.fingerprint)
     checkpoints = Checkpoints(cache_folder() / "judges" / key)

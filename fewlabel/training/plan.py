@@ -29,7 +29,7 @@ class Plan:
         score = "shared" if config.score_from else f"{config.score.fit.steps} steps"
         held_out = len(splits.validation) + len(splits.test)
         return (
-            f"{self.dataset.name}: {len(splits.train)} images of {_size(config.shape)}, "
+            f"{self.dataset.name}: {len(splits.train)} examples of {_size(config.shape)}, "
             f"{len(splits.labelled)} labelled in {len(splits.class_names)} classes, {held_out} "
             f"held out; {config.method}, preset {config.preset}: score model {score}, classifier "
             f"{classifier.fit.steps} steps"
@@ -77,20 +77,29 @@ def plan(
     dataset = _open(request)
     splits = draw_splits(dataset, request.labels, request.seed)
     asked["preset"] = request.preset or presets.preset_for(dataset.shape)
-    values = _merged(presets.find_preset(asked["preset"]), asked)
-    values |= {"size": max(dataset.shape[1:]), "shape": dataset.shape}
+    asked.setdefault("sigma_data", round(dataset.spread(splits.train), 4))
+    values = _merged(_preset(asked), asked) | {"shape": dataset.shape}
+    if len(dataset.shape) > 1:
+        values["size"] = max(dataset.shape[1:])
     values = _merged(_default_weights(asked["method"]), values)
     if shared := score or values.get("score_from"):
         values |= _shared_score(Path(shared), dataset)
-    values.setdefault("sigma_data", round(dataset.spread(splits.train), 4))
     resolved = validated(values, "configuration", Config)
-    process.from_config(resolved.process)
+    process.from_config(resolved.process | resolved.classifier.process)
     _check_weights(resolved)
     return Plan(resolved, dataset, splits)
 
 
 _STAGES = ("score", "classifier")
 _FROM_DATA = ("size", "shape", "sigma_data")
+
+
+def _preset(asked: Mapping[str, Any]) -> dict[str, Any]:
+    """The preset that was asked for; of another process than its own it knows no parameters."""
+    preset = presets.preset_values(asked["preset"], asked["sigma_data"])
+    process = asked.get("process")
+    name = process.get("name") if isinstance(process, Mapping) else None
+    return preset if name in (None, preset["process"]["name"]) else preset | {"process": {}}
 
 
 def _default_weights(method: str) -> dict[str, Any]:
@@ -133,14 +142,16 @@ def _shared_score(folder: Path, dataset: Dataset) -> dict[str, Any]:
         raise UserError(f"{folder} has no score model yet; train that run first")
     if source.shape != dataset.shape:
         raise UserError(
-            f"the score model of {folder} makes images of {_size(source.shape)}, "
+            f"the score model of {folder} makes examples of {_size(source.shape)}, "
             f"{dataset.name} has {_size(dataset.shape)}; give --size {source.size} or another run"
         )
     shared = source.model_dump(include={"score", "process", "sigma_data"})
     return shared | {"score_from": str(folder.resolve())}
 
 
-def _size(shape: tuple[int, int, int]) -> str:
+def _size(shape: tuple[int, ...]) -> str:
+    if len(shape) == 1:
+        return f"{shape[0]} numbers"
     channels, height, width = shape
     return f"{height}×{width} with {channels} channel{'s' if channels > 1 else ''}"
 

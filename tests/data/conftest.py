@@ -51,7 +51,7 @@ def make_dataset() -> MakeDataset:
         images = np.stack([index // 256, index % 256], axis=1).astype(np.uint8)
         return Dataset(
             name="numbers",
-            images=images.reshape(-1, 1, 2, 1),
+            values=images.reshape(-1, 1, 2, 1),
             labels=labels,
             class_names=tuple("abcdefghij"[: len(counts)]),
             files=tuple(f"{i}.png" for i in index),

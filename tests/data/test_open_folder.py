@@ -56,13 +56,13 @@ def test_files_pixels_and_labels_belong_together_in_sorted_order(make_folder: Ma
     assert dataset.name == "pets"
     assert dataset.class_names == ("cat", "dog")
     np.testing.assert_array_equal(dataset.labels, [0, 0, 1, 1, -1, -1])
-    np.testing.assert_array_equal(dataset.images[:, 0, 0, 0], [10, 20, 30, 40, 50, 60])
-    assert dataset.images.shape == (6, 4, 4, 1)
+    np.testing.assert_array_equal(dataset.values[:, 0, 0, 0], [10, 20, 30, 40, 50, 60])
+    assert dataset.values.shape == (6, 4, 4, 1)
 
 
 def test_one_coloured_image_makes_the_dataset_coloured(make_folder: MakeFolder) -> None:
     root = make_folder({**PETS, "dog/3.png": Image.new("RGB", (4, 4), (1, 2, 3))})
-    images = open_folder(root).images
+    images = open_folder(root).values
     np.testing.assert_array_equal(images[:, 0, 0], [[v] * 3 for v in (10, 20, 30, 40)] + [
         [1, 2, 3], [50] * 3, [60] * 3,
     ])  # fmt: skip
@@ -91,9 +91,9 @@ def test_second_open_maps_the_cache_and_decodes_nothing(
     once, again = open_folder(root, progress=first), open_folder(root, progress=second)
     assert first.calls == [(n, 6) for n in range(1, 7)]
     assert second.calls == []
-    assert isinstance(again.images, np.memmap)
-    assert Path(str(again.images.filename)).parent == cache
-    np.testing.assert_array_equal(once.images, again.images)
+    assert isinstance(again.values, np.memmap)
+    assert Path(str(again.values.filename)).parent == cache
+    np.testing.assert_array_equal(once.values, again.values)
     assert sorted(path.suffix for path in cache.iterdir()) == [".json", ".npy"]
 
 
@@ -104,7 +104,7 @@ def test_a_changed_file_of_the_same_length_is_decoded_again(make_folder: MakeFol
     stat = (root / "a/1.bmp").stat()
     os.utime(root / "a/1.bmp", ns=(stat.st_atime_ns, stat.st_mtime_ns + 1_000_000_000))
     after = open_folder(root)
-    assert (before.images[0, 0, 0, 0], after.images[0, 0, 0, 0]) == (1, 7)
+    assert (before.values[0, 0, 0, 0], after.values[0, 0, 0, 0]) == (1, 7)
 
 
 def test_a_touched_file_is_decoded_again_but_the_dataset_is_the_same(
@@ -116,7 +116,7 @@ def test_a_touched_file_is_decoded_again_but_the_dataset_is_the_same(
     after = open_folder(root, progress=count)
     assert len(count.calls) == 6
     assert after.fingerprint == before.fingerprint
-    np.testing.assert_array_equal(after.images, before.images)
+    np.testing.assert_array_equal(after.values, before.values)
 
 
 def test_fingerprint_knows_a_copy_from_a_change(
@@ -146,7 +146,7 @@ def test_folders_alike_but_for_their_pixels_do_not_share_a_cache_entry(
     ]
     for path in [path for root in roots for path in root.rglob("*.bmp")]:
         os.utime(path, ns=(0, 0))  # as after unpacking a reproducible archive
-    assert [open_folder(root).images[0, 0, 0, 0] for root in roots] == [5, 6]
+    assert [open_folder(root).values[0, 0, 0, 0] for root in roots] == [5, 6]
 
 
 @pytest.mark.parametrize(
@@ -157,11 +157,11 @@ def test_a_damaged_cache_entry_is_made_again(
     entry: str, damage: bytes, make_folder: MakeFolder, cache: Path
 ) -> None:
     root = make_folder(PETS)
-    expected = np.array(open_folder(root).images)
+    expected = np.array(open_folder(root).values)
     (path,) = cache.glob(f"*.{entry}")
     path.unlink()  # not truncated in place: the first array still maps it
     path.write_bytes(damage)
-    np.testing.assert_array_equal(open_folder(root).images, expected)
+    np.testing.assert_array_equal(open_folder(root).values, expected)
 
 
 @pytest.mark.parametrize("fault", ["empty", "text", "truncated"])
@@ -188,7 +188,7 @@ def test_broken_images_are_counted_and_left_out_on_request(
         assert dataset.skipped == ("cat/a.png", "dog/9.png", "unlabeled/a.png")
         assert dataset.files == clean.files
         assert dataset.fingerprint == clean.fingerprint
-        np.testing.assert_array_equal(dataset.images, clean.images)
+        np.testing.assert_array_equal(dataset.values, clean.values)
         np.testing.assert_array_equal(dataset.labels, clean.labels)
     with refuses("cat/a.png", "3 of 9"):
         open_folder(root)
