@@ -109,6 +109,10 @@ class Config(Request):
     classifier: ClassifierConfig
     score_from: str | None = None
 
+    def fit(self, stage: str) -> FitConfig:
+        """How the model of a stage, "score" or "classifier", is fitted."""
+        return self.score.fit if stage == "score" else self.classifier.fit
+
     def to_yaml(self) -> str:
         """The configuration as YAML; `read_yaml` and `validated` read it back."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)

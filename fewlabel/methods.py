@@ -5,26 +5,35 @@ new one) and add a row here; training, guidance, sampling and every command take
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from fewlabel.batch import Part
 from fewlabel.errors import UserError
 from fewlabel.objectives import (
+    AdversarialCrossEntropy,
     CrossEntropy,
     DenoisingScoreMatching,
+    JacobianPenalty,
+    JointEnergy,
+    LikelihoodScoreMatching,
     Objective,
     SelfCalibration,
     Term,
 )
 
-__all__ = ["DEFAULT", "METHODS", "Loss", "Method", "Models", "find_method", "objective"]
+__all__ = ["DEFAULT", "METHODS", "Loss", "Method", "Models", "Stage", "find_method", "objective"]
+
+
+Stage = Literal["score", "classifier"]
+Guidance = Literal["classifier", "classifier-free", "conditional"]
 
 
 @dataclass(frozen=True)
 class Models:
-    """The models of a run that a loss may need; what is not trained yet is None."""
+    """What a loss may need: the shape of an example, and the models; one not built is None."""
 
+    shape: tuple[int, ...]
     score: Any = None
     classifier: Any = None
 
@@ -46,41 +55,133 @@ class Method:
         summary: one line for `fewlabel methods`.
         source: where it was published.
         score: the losses of the score model, by name.
-        classifier: the losses of the noise-conditional classifier, by name.
+        classifier: the losses of the noise-conditional classifier, by name; none without one.
+        guidance: what joins them; all but "classifier" need a conditional score model.
+        scale: the guidance scale unless asked otherwise.
+        pseudo_labels: whether the classifier is trained first and labels all data for the score
+            model.
     """
 
     summary: str
     source: str
     score: Mapping[str, Loss]
-    classifier: Mapping[str, Loss]
+    classifier: Mapping[str, Loss] = field(default_factory=dict)
+    guidance: Guidance = "classifier"
+    scale: float = 4.0
+    pseudo_labels: bool = False
 
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """The models that are trained, in order."""
+        if not self.classifier:
+            return ("score",)
+        return ("classifier", "score") if self.pseudo_labels else ("score", "classifier")
+
+    def losses(self, stage: Stage) -> Mapping[str, Loss]:
+        """The losses of a stage."""
+        return self.score if stage == "score" else self.classifier
+
+
+_DROPOUT = 0.1
+_SMOOTHING = 0.1
 
 _UNCONDITIONAL = {"dsm": Loss(lambda m: DenoisingScoreMatching(m.score), "all")}
-_CROSS_ENTROPY = {"ce": Loss(lambda m: CrossEntropy(m.classifier), "labelled")}
+_CE = Loss(lambda m: CrossEntropy(m.classifier), "labelled")
+_SMOOTHED = Loss(lambda m: CrossEntropy(m.classifier, _SMOOTHING), "labelled")
+_ADVERSARIAL = Loss(lambda m: AdversarialCrossEntropy(m.classifier), "labelled")
+_JACOBIAN = Loss(lambda m: JacobianPenalty(m.classifier), "labelled", 0.01)
+_JEM = Loss(lambda m: JointEnergy(m.classifier, m.shape), "all", 0.1)
+_DLSM = Loss(lambda m: LikelihoodScoreMatching(m.classifier, m.score), "labelled", 20.0)
+_HUANG = "Huang, Chen & Lin 2023, arXiv 2307.04081"
+_HO = "Ho & Salimans 2022, arXiv 2207.12598"
 
 
-def _self_calibrated(part: Part) -> dict[str, Loss]:
-    return _CROSS_ENTROPY | {"sc": Loss(lambda m: SelfCalibration(m.classifier), part, 20.0)}
+def _self_calibration(part: Part) -> Loss:
+    return Loss(lambda m: SelfCalibration(m.classifier), part, 20.0)
+
+
+def _conditional(part: Part, dropout: float) -> dict[str, Loss]:
+    return {"dsm": Loss(lambda m: DenoisingScoreMatching(m.score, dropout), part)}
 
 
 METHODS: dict[str, Method] = {
+    "cond": Method(
+        "a conditional score model of the labelled data, no guidance",
+        "Song et al. 2021, arXiv 2011.13456",
+        _conditional("labelled", 0.0),
+        guidance="conditional",
+        scale=1.0,
+    ),
+    "cfg-labeled": Method(
+        "classifier-free guidance, labelled data alone",
+        _HO,
+        _conditional("labelled", _DROPOUT),
+        guidance="classifier-free",
+        scale=2.0,
+    ),
+    "cfg-all": Method(
+        "classifier-free guidance, all data, no label on the unlabelled",
+        _HO,
+        _conditional("all", _DROPOUT),
+        guidance="classifier-free",
+        scale=2.0,
+    ),
     "cg": Method(
         "classifier guidance: cross-entropy on the labelled data",
         "Dhariwal & Nichol 2021, arXiv 2105.05233",
-        score=_UNCONDITIONAL,
-        classifier=_CROSS_ENTROPY,
+        _UNCONDITIONAL,
+        {"ce": _CE},
+    ),
+    "cg-ls": Method(
+        "classifier guidance with label smoothing",
+        "Szegedy et al. 2016, arXiv 1512.00567",
+        _UNCONDITIONAL,
+        {"ce": _SMOOTHED},
+    ),
+    "cg-jr": Method(
+        "classifier guidance with Jacobian regularisation",
+        "Hoffman et al. 2019, arXiv 1908.02729",
+        _UNCONDITIONAL,
+        {"ce": _CE, "jr": _JACOBIAN},
+    ),
+    "cg-at": Method(
+        "classifier guidance with adversarial training",
+        "Kawar et al. 2022, arXiv 2208.08664",
+        _UNCONDITIONAL,
+        {"ce": _ADVERSARIAL},
+    ),
+    "cg-jem": Method(
+        "classifier guidance, the classifier being a joint energy-based model of all data",
+        "Grathwohl et al. 2020, arXiv 1912.03263",
+        _UNCONDITIONAL,
+        {"ce": _CE, "jem": _JEM},
+    ),
+    "cg-dlsm": Method(
+        "classifier guidance, the classifier's gradient fitted to the likelihood score",
+        "Chao et al. 2022, arXiv 2203.14206",
+        _UNCONDITIONAL,
+        {"ce": _CE, "dlsm": _DLSM},
     ),
     "cg-sc-labeled": Method(
         "classifier guidance, self-calibrated on the labelled data",
-        "Huang, Chen & Lin 2023, arXiv 2307.04081",
-        score=_UNCONDITIONAL,
-        classifier=_self_calibrated("labelled"),
+        _HUANG,
+        _UNCONDITIONAL,
+        {"ce": _CE, "sc": _self_calibration("labelled")},
     ),
     "cg-sc-all": Method(
         "classifier guidance, self-calibrated on labelled and unlabelled data",
-        "Huang, Chen & Lin 2023, arXiv 2307.04081",
-        score=_UNCONDITIONAL,
-        classifier=_self_calibrated("all"),
+        _HUANG,
+        _UNCONDITIONAL,
+        {"ce": _CE, "sc": _self_calibration("all")},
+    ),
+    "dpt": Method(
+        "classifier-free guidance on all data with a classifier's pseudo-labels",
+        "You et al. 2023, arXiv 2302.10586",
+        _conditional("labelled", _DROPOUT),
+        {"ce": _CE},
+        guidance="classifier-free",
+        scale=2.0,
+        pseudo_labels=True,
     ),
 }
 DEFAULT = "cg-sc-all"

@@ -66,11 +66,16 @@ class SampleRandom:
     Args:
         seed: the seed of the request.
         indices: the index of each sample in the request.
+        purpose: what the numbers are for; other purposes draw independent numbers.
     """
 
-    def __init__(self, seed: int, indices: Sequence[int]) -> None:
-        self._generators = [generator_for("sample", seed, index) for index in indices]
+    def __init__(self, seed: int, indices: Sequence[int], purpose: str = "sample") -> None:
+        self._generators = [generator_for(purpose, seed, index) for index in indices]
 
     def normal(self, shape: Sequence[int]) -> Tensor:
         """Standard normal numbers, (number of samples, *shape), float32 on the CPU."""
         return torch.stack([torch.randn(*shape, generator=g) for g in self._generators])
+
+    def normal_like(self, x: Tensor) -> Tensor:
+        """Standard normal numbers, shaped like x, one row a sample."""
+        return self.normal(x.shape[1:]).to(x)

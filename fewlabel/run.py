@@ -15,17 +15,17 @@ from fewlabel.classifier import NoisyClassifier
 from fewlabel.config import Config
 from fewlabel.data import Dataset, Splits, open_dataset
 from fewlabel.errors import UserError
+from fewlabel.methods import Method, find_method
 from fewlabel.models import build_classifier, build_score_model
 from fewlabel.progress import Task
 from fewlabel.run_folder import RunFolder
-from fewlabel.score import ScoreModel
+from fewlabel.score import ScoreFunction, ScoreModel
 
 if TYPE_CHECKING:
     from fewlabel.metrics.report import Report
 
-__all__ = ["DEFAULT_SCALE", "Run", "Samples", "find_device", "load"]
+__all__ = ["Run", "Samples", "find_device", "load"]
 
-DEFAULT_SCALE = 2.0
 _BATCH = 256
 
 
@@ -36,6 +36,7 @@ class Samples:
     Attributes:
         images: (n, C, H, W) in [-1, 1], or vectors (n, D).
         labels: (n,) the class asked for.
+        scale: the guidance scale.
         steps: grid points of the sampler.
         nfe: evaluations of the score network and of the classifier for each sample.
         seconds: time for all of them.
@@ -43,6 +44,7 @@ class Samples:
 
     images: Tensor
     labels: Tensor
+    scale: float
     steps: int
     nfe: int
     seconds: float
@@ -70,14 +72,24 @@ class Run:
         """The name of each class, in the order of the labels."""
         return self.splits.class_names
 
+    @property
+    def method(self) -> Method:
+        """The row of the table of methods that made the run."""
+        return find_method(self.config.method)
+
     @cached_property
     def score_model(self) -> ScoreModel:
-        """The unconditional score model, with averaged weights."""
-        return self._trained(build_score_model(self.config), "score")
+        """The score model, with averaged weights."""
+        classes = 0 if self.method.guidance == "classifier" else len(self.class_names)
+        return self._trained(build_score_model(self.config, classes), "score")
 
     @cached_property
     def classifier(self) -> NoisyClassifier:
         """The noise-conditional classifier, with averaged weights."""
+        if not self.method.classifier:
+            raise UserError(
+                f"{self.folder.path} has no classifier: {self.config.method} needs none"
+            )
         model = build_classifier(self.config, len(self.class_names))
         return self._trained(model, "classifier")
 
@@ -92,7 +104,7 @@ class Run:
         self,
         label: int | str | Sequence[int] | Tensor | None = None,
         n: int = 64,
-        scale: float = DEFAULT_SCALE,
+        scale: float | None = None,
         **options: Any,
     ) -> Tensor:
         """Images of a class, (n, C, H, W) in [-1, 1]; the arguments are those of `draw`."""
@@ -102,7 +114,7 @@ class Run:
         self,
         label: int | str | Sequence[int] | Tensor | None = None,
         n: int = 64,
-        scale: float = DEFAULT_SCALE,
+        scale: float | None = None,
         *,
         sampler: str = samplers.DEFAULT,
         steps: int | None = None,
@@ -118,7 +130,8 @@ class Run:
         Args:
             label: a class by index or name, one class a sample, or None for all classes in turn.
             n: how many images.
-            scale: guidance scale; 0 ignores the label, 1 is Bayes' rule, more is more typical.
+            scale: guidance scale; 0 ignores the label, 1 is Bayes' rule, more is more typical;
+                None for the method's default.
             sampler: a name in `samplers.SAMPLERS`.
             steps: grid points of the sampler; None for its default.
             seed: fixes the noise.
@@ -129,7 +142,7 @@ class Run:
         Raises:
             UserError: for a class that does not exist or an option out of range.
         """
-        labels = self._labels(label, n)
+        labels, scale = self._labels(label, n), self.method.scale if scale is None else scale
         if batch_size < 1:
             raise UserError(f"batch size {batch_size} is not positive; 256 is usual")
         process = self.score_model.process
@@ -137,7 +150,7 @@ class Run:
         if interval is not None:
             low, high = process.time_at(torch.tensor(interval, dtype=torch.float32)).tolist()
             times = (low, high)
-        score, likelihood = _Counted(self.score_model), _Counted(self.classifier.likelihood_score)
+        score, likelihood = self._counted()
         began, images, nfe = time.monotonic(), [], 0
         if progress:
             progress.set(0, n)
@@ -146,7 +159,7 @@ class Run:
             score.calls = likelihood.calls = 0
             images.append(
                 samplers.sample(
-                    guidance.classifier(score, likelihood, of_batch, scale, times),
+                    self._guided(score, likelihood, of_batch, scale, times),
                     process,
                     (len(of_batch), *self.config.shape),
                     sampler,
@@ -163,18 +176,40 @@ class Run:
         if len(self.config.shape) > 1:
             found = found.clamp(-1, 1)
         steps = steps or samplers.SAMPLERS[sampler].steps
-        return Samples(found, labels, steps, nfe, time.monotonic() - began)
+        return Samples(found, labels, scale, steps, nfe, time.monotonic() - began)
 
     def evaluate(
         self,
         metrics: Sequence[str] = ("accuracy", "intra-fid"),
-        scales: Sequence[float] = (DEFAULT_SCALE,),
+        scales: Sequence[float] | None = None,
         **options: Any,
     ) -> "Report":
         """Judge samples of every class; see `fewlabel.metrics.evaluate.evaluate`."""
         from fewlabel.metrics.evaluate import evaluate
 
-        return evaluate(self, metrics, scales, **options)
+        return evaluate(self, metrics, scales or (self.method.scale,), **options)
+
+    def _counted(self) -> tuple["_Counted", "_Counted"]:
+        """The score model and the classifier's likelihood score, if any, with counters."""
+        guided = self.method.guidance == "classifier"
+        return _Counted(self.score_model), _Counted(
+            self.classifier.likelihood_score if guided else None
+        )
+
+    def _guided(
+        self,
+        score: "_Counted",
+        likelihood: "_Counted",
+        labels: Tensor,
+        scale: float,
+        interval: guidance.Interval,
+    ) -> ScoreFunction:
+        """The score function of the classes asked for, as the method makes it."""
+        if self.method.guidance == "classifier":
+            return guidance.classifier(score, likelihood, labels, scale, interval)
+        if self.method.guidance == "classifier-free":
+            return guidance.classifier_free(score, score, labels, scale, interval)
+        return guidance.conditional(score, labels)
 
     def class_index(self, label: int | str) -> int:
         """The index of a class given by name or index.

@@ -19,15 +19,15 @@ from typing import Any
 
 import yaml
 
+from fewlabel import methods
 from fewlabel.config import Config, read_yaml, validated
 from fewlabel.data import Splits
 from fewlabel.errors import UserError
 from fewlabel.files import write_json, write_text
 from fewlabel.training.checkpoint import Checkpoints
 
-__all__ = ["STAGES", "RunFolder", "read_settings"]
+__all__ = ["RunFolder", "read_settings", "summary"]
 
-STAGES = ("score", "classifier")
 _PROVENANCE = ("versions", "revision")
 
 
@@ -150,12 +150,13 @@ def _revision() -> str | None:
 def summary(folder: RunFolder) -> dict[str, Any]:
     """What a run is and how far it came: the document of `fewlabel info --json`."""
     config, splits, records = folder.read_config(), folder.read_splits(), folder.records()
-    wanted = {"score": config.score.fit.steps, "classifier": config.classifier.fit.steps}
+    stages = methods.find_method(config.method).stages
+    done = {stage: folder.steps_done(stage) for stage in stages}
+    wanted = {stage: config.fit(stage).steps for stage in stages}
     if config.score_from:
-        wanted["score"] = folder.steps_done("score")
-    done = {stage: folder.steps_done(stage) for stage in STAGES}
-    finished = all(done[stage] >= wanted[stage] > 0 for stage in STAGES)
-    validation = {stage: _last_validation(records, stage) for stage in STAGES}
+        wanted["score"] = done["score"]
+    finished = all(done[stage] >= wanted[stage] > 0 for stage in stages)
+    validation = {stage: _last_validation(records, stage) for stage in stages}
     return {
         "run": str(folder.path),
         "state": "finished" if finished else "unfinished",
@@ -172,7 +173,7 @@ def summary(folder: RunFolder) -> dict[str, Any]:
             "validation": len(splits.validation),
             "test": len(splits.test),
         },
-        "steps": {stage: f"{done[stage]}/{wanted[stage]}" for stage in STAGES},
+        "steps": {stage: f"{done[stage]}/{wanted[stage]}" for stage in stages},
         "validation": {stage: figures for stage, figures in validation.items() if figures},
         "score_from": config.score_from,
     }

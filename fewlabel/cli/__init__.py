@@ -12,7 +12,7 @@ import typer
 from fewlabel import __version__
 from fewlabel.cli.demo import demo
 from fewlabel.cli.evaluate import evaluate
-from fewlabel.cli.info import datasets, info, methods
+from fewlabel.cli.info import datasets, info, methods, metrics, samplers
 from fewlabel.cli.sample import sample
 from fewlabel.cli.train import train
 from fewlabel.errors import TrainingError, UserError
@@ -49,7 +49,7 @@ def _global(
     pass
 
 
-for _command in (train, sample, evaluate, demo, info, methods, datasets):
+for _command in (train, sample, evaluate, demo, info, methods, datasets, samplers, metrics):
     app.command()(_command)
 
 

@@ -14,9 +14,12 @@ def evaluate(
     metrics: Annotated[
         str, typer.Option(help="accuracy, intra-fid, fid; several with commas.")
     ] = "accuracy,intra-fid",
-    scale: Annotated[str, typer.Option(help="Guidance scales, such as 1,2,4.")] = "2",
+    scale: Annotated[
+        str | None,
+        typer.Option(help="Guidance scales, such as 1,2,4.", show_default="the method's"),
+    ] = None,
     n: Annotated[int, typer.Option("-n", help="How many images of each class.")] = 100,
-    sampler: Annotated[str, typer.Option(help="dpm++ or heun.")] = "dpm++",
+    sampler: Annotated[str, typer.Option(help="See `fewlabel samplers`.")] = "dpm++",
     steps: Annotated[
         int | None, typer.Option(help="Steps of the sampler.", show_default="the sampler's")
     ] = None,
@@ -30,13 +33,11 @@ def evaluate(
 
     Example: fewlabel evaluate runs/a --scale 1,2,4 --json
     """
-    from fewlabel.metrics.evaluate import evaluate
     from fewlabel.run import load
 
-    report = evaluate(
-        load(run, device),
+    report = load(run, device).evaluate(
         metrics.split(","),
-        scales_of(scale),
+        scales_of(scale) if scale is not None else None,
         per_class=n,
         seed=seed,
         sampler=sampler,

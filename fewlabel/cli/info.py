@@ -1,8 +1,8 @@
-"""`fewlabel info`, `fewlabel methods` and `fewlabel datasets`: what there is."""
+"""`fewlabel info`, `methods`, `datasets`, `samplers` and `metrics`: what there is."""
 
 from fewlabel.cli.options import Json, RunPath, print_json, say
 
-__all__ = ["datasets", "info", "methods"]
+__all__ = ["datasets", "info", "methods", "metrics", "samplers"]
 
 
 def info(run: RunPath, as_json: Json = False) -> None:
@@ -29,13 +29,10 @@ def methods(as_json: Json = False) -> None:
     """
     from fewlabel.methods import METHODS
 
-    if as_json:
-        print_json(
-            [{"name": n, "summary": m.summary, "source": m.source} for n, m in METHODS.items()]
-        )
-        return
-    for name, method in METHODS.items():
-        say(f"{name:<14} {method.summary} ({method.source})")
+    _list(
+        [{"name": n, "summary": m.summary, "source": m.source} for n, m in METHODS.items()],
+        as_json,
+    )
 
 
 def datasets(as_json: Json = False) -> None:
@@ -45,9 +42,36 @@ def datasets(as_json: Json = False) -> None:
     """
     from fewlabel.data import BUILTIN
 
+    _list([{"name": name, "summary": row.summary} for name, row in BUILTIN.items()], as_json)
+    if not as_json:
+        say("FOLDER         one sub-folder per class, and unlabeled/ for images without a label")
+
+
+def samplers(as_json: Json = False) -> None:
+    """List the samplers, one line each.
+
+    Example: fewlabel samplers
+    """
+    from fewlabel.samplers import SAMPLERS
+
+    _list([{"name": name, "summary": row.summary} for name, row in SAMPLERS.items()], as_json)
+
+
+def metrics(as_json: Json = False) -> None:
+    """List the metrics, one line each.
+
+    Example: fewlabel metrics
+    """
+    from fewlabel.metrics.evaluate import METRICS
+
+    _list([{"name": name, "summary": summary} for name, (_, summary) in METRICS.items()], as_json)
+
+
+def _list(rows: list[dict[str, str]], as_json: bool) -> None:
+    """Print a table of names as JSON, or a line a name."""
     if as_json:
-        print_json([{"name": n, "summary": row.summary} for n, row in BUILTIN.items()])
+        print_json(rows)
         return
-    for name, row in BUILTIN.items():
-        say(f"{name:<14} {row.summary}")
-    say("FOLDER         one sub-folder per class, and unlabeled/ for images without a label")
+    for row in rows:
+        source = f" ({row['source']})" if "source" in row else ""
+        say(f"{row['name']:<14} {row['summary']}{source}")

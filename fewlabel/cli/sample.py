@@ -17,9 +17,13 @@ def sample(
     ] = None,
     n: Annotated[int, typer.Option("-n", help="How many images of each class asked for.")] = 16,
     scale: Annotated[
-        float, typer.Option(help="Guidance: 0 ignores the class, 1 is Bayes, more is stricter.")
-    ] = 2.0,
-    sampler: Annotated[str, typer.Option(help="dpm++ or heun.")] = "dpm++",
+        float | None,
+        typer.Option(
+            help="Guidance: 0 ignores the class, 1 is Bayes, more is stricter.",
+            show_default="the method's",
+        ),
+    ] = None,
+    sampler: Annotated[str, typer.Option(help="See `fewlabel samplers`.")] = "dpm++",
     steps: Annotated[
         int | None, typer.Option(help="Steps of the sampler.", show_default="the sampler's")
     ] = None,

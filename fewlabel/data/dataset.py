@@ -62,7 +62,7 @@ class Dataset:
         return len(self.class_names)
 
     def examples(self, indices: Indices) -> Tensor:
-        """The examples as float32: images in [−1, 1], (n, C, H, W); vectors as they are, (n, D)."""
+        """The examples, float32: images in [−1, 1], (n, C, H, W); vectors as they are, (n, D)."""
         chosen = np.asarray(self.values[np.asarray(indices, dtype=np.int64)])
         if chosen.ndim == 2:
             return torch.from_numpy(np.ascontiguousarray(chosen, dtype=np.float32))

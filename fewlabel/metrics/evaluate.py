@@ -79,8 +79,8 @@ METRICS: dict[str, tuple[Callable[[_Judged], Figures], str]] = {
 
 def evaluate(
     run: "Run",
-    metrics: Sequence[str] = ("accuracy", "intra-fid"),
-    scales: Sequence[float] = (2.0,),
+    metrics: Sequence[str],
+    scales: Sequence[float],
     *,
     per_class: int = 100,
     seed: int = 0,

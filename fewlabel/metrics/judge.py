@@ -97,7 +97,9 @@ def _fit(
     model: NoisyClassifier, dataset: Dataset, splits: Splits, checkpoints: Checkpoints
 ) -> None:
     objective = methods.objective(
-        methods.METHODS["cg"].classifier, methods.Models(classifier=model), {"ce": 1.0}
+        methods.METHODS["cg"].classifier,
+        methods.Models(dataset.shape, classifier=model),
+        {"ce": 1.0},
     )
     accelerator = Accelerator()
     rows: dict[Part, int] = {"labelled": _FIT.batch}

@@ -1,8 +1,21 @@
-"""Training objectives: one loss a file, each a `Term` with one value a sample."""
+"""Training objectives: one idea a file, each loss a `Term` with one value a sample."""
 
-from fewlabel.objectives.cross_entropy import CrossEntropy
+from fewlabel.objectives.cross_entropy import AdversarialCrossEntropy, CrossEntropy
 from fewlabel.objectives.denoising_score_matching import DenoisingScoreMatching
+from fewlabel.objectives.jacobian import JacobianPenalty
+from fewlabel.objectives.joint_energy import JointEnergy
+from fewlabel.objectives.likelihood_score_matching import LikelihoodScoreMatching
 from fewlabel.objectives.self_calibration import SelfCalibration
 from fewlabel.objectives.term import Objective, Term
 
-__all__ = ["CrossEntropy", "DenoisingScoreMatching", "Objective", "SelfCalibration", "Term"]
+__all__ = [
+    "AdversarialCrossEntropy",
+    "CrossEntropy",
+    "DenoisingScoreMatching",
+    "JacobianPenalty",
+    "JointEnergy",
+    "LikelihoodScoreMatching",
+    "Objective",
+    "SelfCalibration",
+    "Term",
+]

@@ -1,30 +1,84 @@
-"""Cross-entropy of a noise-conditional classifier."""
+"""Cross-entropy of a noise-conditional classifier, with smoothed labels, and adversarial."""
 
+import torch
 from torch import Tensor
 
 from fewlabel.batch import Batch
-from fewlabel.classifier import NoisyClassifier, chosen_log_prob
-from fewlabel.objectives.perturbation import perturb
+from fewlabel.classifier import NoisyClassifier, chosen_log_prob, input_grad
+from fewlabel.objectives.perturbation import Perturbed, perturb
 from fewlabel.objectives.term import Term
+from fewlabel.process import broadcast
 from fewlabel.randomness import StepRandom
 
-__all__ = ["CrossEntropy"]
+__all__ = ["AdversarialCrossEntropy", "CrossEntropy"]
 
 
 class CrossEntropy(Term):
-    """−log p_φ(y | x_t, t).
+    """−Σ_k q_k log p_φ(k | x_t, t) with q = (1 − ε) onehot(y) + ε/K.
 
-    Dhariwal & Nichol 2021, arXiv 2105.05233. The minimiser is p_t(y | x_t).
+    With ε = 0 it is −log p_φ(y | x_t, t), whose minimiser is p_t(y | x_t) (Dhariwal & Nichol 2021,
+    arXiv 2105.05233); otherwise label smoothing (Szegedy et al. 2016, "Rethinking the Inception
+    Architecture for Computer Vision", arXiv 1512.00567).
 
     Args:
         classifier: the classifier that is trained.
+        smoothing: ε in [0, 1).
     """
 
-    def __init__(self, classifier: NoisyClassifier) -> None:
+    def __init__(self, classifier: NoisyClassifier, smoothing: float = 0.0) -> None:
         super().__init__()
         self.classifier = classifier
+        self.smoothing = smoothing
 
     def forward(self, batch: Batch, random: StepRandom) -> Tensor:
         """The loss of each example, (B,); every example needs a label."""
         noisy = perturb(self.classifier.process, batch.x, random)
-        return -chosen_log_prob(self.classifier(noisy.x, noisy.t), batch.y)
+        logits = self.classifier(noisy.x, noisy.t)
+        uniform = logits.log_softmax(-1).mean(-1)
+        chosen = chosen_log_prob(logits, batch.y)
+        return -((1 - self.smoothing) * chosen + self.smoothing * uniform)
+
+
+class AdversarialCrossEntropy(Term):
+    """−log p_φ(y | x_t + δ, t) with the δ of a ball that projected gradient ascent finds worst.
+
+    δ ← project(δ + η ∇/‖∇‖), ‖δ‖ ≤ ρ √D σ(t). Kawar, Ganz & Elad 2022, "Enhancing Diffusion-Based
+    Image Synthesis with Robust Classifier Guidance", arXiv 2208.08664; the radius grows with the
+    noise, so that it means the same at every level.
+
+    Args:
+        classifier: the classifier that is trained.
+        radius: ρ, greater than 0.
+        steps: ascent steps, each of size η = 2ρ√D σ/steps.
+    """
+
+    def __init__(self, classifier: NoisyClassifier, radius: float = 0.2, steps: int = 3) -> None:
+        super().__init__()
+        self.classifier = classifier
+        self.radius, self.steps = radius, steps
+
+    def forward(self, batch: Batch, random: StepRandom) -> Tensor:
+        """The loss of each example, (B,); every example needs a label."""
+        noisy = perturb(self.classifier.process, batch.x, random)
+        worst = noisy.x + self._attack(noisy, batch.y)
+        return -chosen_log_prob(self.classifier(worst, noisy.t), batch.y)
+
+    def _attack(self, noisy: Perturbed, y: Tensor) -> Tensor:
+        size = self.radius * noisy.x[0].numel() ** 0.5
+        limit = broadcast(size * self.classifier.process.sigma(noisy.t), noisy.x)
+        delta = torch.zeros_like(noisy.x)
+        for _ in range(self.steps):
+            gradient = input_grad(
+                lambda x: self.classifier(x, noisy.t),
+                lambda f: -chosen_log_prob(f, y),
+                noisy.x + delta,
+            )
+            delta = delta + 2 * limit / self.steps * gradient / _norms(gradient)
+            delta = delta * torch.clamp(limit / _norms(delta), max=1)
+        return delta.detach()
+
+
+def _norms(x: Tensor) -> Tensor:
+    """‖x_b‖ of each sample, not below the smallest normal number, shaped to divide x."""
+    norms = x.flatten(1).norm(dim=1).clamp_min(torch.finfo(x.dtype).tiny)
+    return broadcast(norms, x)

@@ -51,6 +51,14 @@ class Objective(nn.Module):
         """The unweighted value of each term at each example of its part, by name."""
         return {name: term(batches[self.parts[name]], random) for name, term in self.terms.items()}
 
+    def memory(self) -> dict[str, Tensor]:
+        """The tensors that terms keep from step to step, such as replay buffers, by name."""
+        return {
+            f"{name}.{key}": value
+            for name, term in self.terms.items()
+            for key, value in term.named_buffers(recurse=False)
+        }
+
     def total(self, values: Mapping[str, Tensor]) -> Tensor:
         """The loss, a scalar, from the values that `forward` returned."""
         terms = [self.weights[name] * value.mean() for name, value in values.items()]

@@ -24,7 +24,7 @@ def draw_to_folder(
     *,
     label: str | None,
     n: int,
-    scale: float,
+    scale: float | None,
     sampler: str,
     seed: int,
     **options: Any,
@@ -36,7 +36,7 @@ def draw_to_folder(
         folder: where the files go; files of an earlier request with the same names are replaced.
         label: the class by name or index; None for every class.
         n: images of each class.
-        scale: guidance scale.
+        scale: guidance scale; None for the method's default.
         sampler: a name in `samplers.SAMPLERS`.
         seed: fixes the noise.
         options: other arguments of `Run.draw`.
@@ -62,7 +62,7 @@ def draw_to_folder(
     files = [
         path for name, images in by_class.items() for path in save_images(images, folder, name)
     ]
-    title = f"{run.config.method}, scale {scale:g}"
+    title = f"{run.config.method}, scale {drawn.scale:g}"
     shown = {name: images[:_COLUMNS] for name, images in by_class.items()}
     grid = class_grid({title: shown}, folder / "grid.png")
     _write_arrays(folder / "samples.npz", drawn.images, labels)
@@ -71,7 +71,7 @@ def draw_to_folder(
         "grid": str(grid),
         "n": len(labels),
         "label": label,
-        "scale": scale,
+        "scale": drawn.scale,
         "sampler": sampler,
         "steps": drawn.steps,
         "nfe": drawn.nfe,

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from fewlabel.process import Process
 
-__all__ = ["karras", "log_snr"]
+__all__ = ["karras", "log_snr", "uniform"]
 
 
 def karras(process: Process, steps: int, rho: float = 7.0) -> Tensor:
@@ -25,6 +25,11 @@ def log_snr(process: Process, steps: int) -> Tensor:
     return _times(
         process, torch.logspace(0, 1, steps, float(low / high), dtype=torch.float64) * high
     )
+
+
+def uniform(process: Process, steps: int) -> Tensor:
+    """Times evenly spaced in the process's own time."""
+    return torch.linspace(process.t_max, process.t_min, steps, dtype=torch.float64)
 
 
 def _ratio_range(process: Process) -> tuple[Tensor, Tensor]:

@@ -3,6 +3,7 @@
 score/step-00000500/last.safetensors        the weights being trained
                     ema.safetensors         their moving average, the weights that sample
                     optimizer.safetensors   the state of the optimiser
+                    memory.safetensors      what losses keep, such as replay buffers
                     checkpoint.json         the step and the hash of each file
 """
 
@@ -33,10 +34,17 @@ class TrainingState:
         model: the weights being trained.
         ema: their moving average.
         optimizer: the optimiser of the model's parameters.
+        memory: tensors that the losses keep from step to step, changed in place.
     """
 
-    def __init__(self, model: nn.Module, ema: Ema, optimizer: optim.Optimizer) -> None:
-        self.model, self.ema, self.optimizer = model, ema, optimizer
+    def __init__(
+        self,
+        model: nn.Module,
+        ema: Ema,
+        optimizer: optim.Optimizer,
+        memory: Mapping[str, Tensor],
+    ) -> None:
+        self.model, self.ema, self.optimizer, self.memory = model, ema, optimizer, memory
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:
         """The state as files of named tensors."""
@@ -44,6 +52,7 @@ class TrainingState:
         return {
             "last": self.model.state_dict(),
             "ema": self.ema.model.state_dict(),
+            "memory": dict(self.memory),
             "optimizer": {
                 f"{index}.{name}": value
                 for index, values in moments.items()
@@ -63,6 +72,8 @@ class TrainingState:
         """Take over the state that a checkpoint folder holds."""
         self.model.load_state_dict(load_file(checkpoint / "last.safetensors"))
         self.ema.model.load_state_dict(load_file(checkpoint / "ema.safetensors"))
+        for name, value in load_file(checkpoint / "memory.safetensors").items():
+            self.memory[name].copy_(value)
         moments: dict[int, dict[str, Tensor]] = {}
         for key, value in load_file(checkpoint / "optimizer.safetensors").items():
             index, name = key.split(".", 1)

@@ -82,7 +82,8 @@ def fit(
     Raises:
         TrainingError: when a term is not finite.
     """
-    state = _state(model, config, accelerator)
+    objective.to(accelerator.device)
+    state = _state(model, objective, config)
     step = state.restore_newest(checkpoints)
     prepared, optimizer = accelerator.prepare(objective, state.optimizer)
     ranks = accelerator.process_index, accelerator.num_processes
@@ -113,12 +114,11 @@ def fit(
         yield Record(step, config.steps, seconds, losses, validation, save)
 
 
-def _state(model: nn.Module, config: FitConfig, accelerator: Accelerator) -> TrainingState:
-    model.to(accelerator.device)
+def _state(model: nn.Module, objective: Objective, config: FitConfig) -> TrainingState:
     optimizer = optim.AdamW(
         model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
     )
-    return TrainingState(model, Ema(model, config.ema), optimizer)
+    return TrainingState(model, Ema(model, config.ema), optimizer, objective.memory())
 
 
 class _Meter:

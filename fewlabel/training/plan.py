@@ -65,7 +65,7 @@ def plan(
     given = {key: value for key, value in options.items() if value is not None}
     asked = _merged(asked, given | ({"data": _absolute(data)} if data is not None else {}))
     if steps is not None:
-        asked = _merged(asked, {stage: {"fit": {"steps": steps}} for stage in _STAGES})
+        asked = _merged(asked, {s: {"fit": {"steps": steps}} for s in ("score", "classifier")})
     for text in overrides:
         asked = _merged(asked, _override(text))
     if "data" not in asked:
@@ -83,14 +83,13 @@ def plan(
         values["size"] = max(dataset.shape[1:])
     values = _merged(_default_weights(asked["method"]), values)
     if shared := score or values.get("score_from"):
-        values |= _shared_score(Path(shared), dataset)
+        values |= _shared_score(Path(shared), request.method, dataset)
     resolved = validated(values, "configuration", Config)
     process.from_config(resolved.process | resolved.classifier.process)
     _check_weights(resolved)
     return Plan(resolved, dataset, splits)
 
 
-_STAGES = ("score", "classifier")
 _FROM_DATA = ("size", "shape", "sigma_data")
 
 
@@ -104,23 +103,21 @@ def _preset(asked: Mapping[str, Any]) -> dict[str, Any]:
 
 def _default_weights(method: str) -> dict[str, Any]:
     row = methods.find_method(method)
-    losses = {"score": row.score, "classifier": row.classifier}
     return {
-        stage: {"fit": {"weights": {name: loss.weight for name, loss in of_stage.items()}}}
-        for stage, of_stage in losses.items()
+        stage: {"fit": {"weights": {n: loss.weight for n, loss in row.losses(stage).items()}}}
+        for stage in row.stages
     }
 
 
 def _check_weights(config: Config) -> None:
     """Refuse a weight whose loss the method does not have, before anything is trained."""
     row = methods.find_method(config.method)
-    losses = {"score": row.score, "classifier": row.classifier}
-    given = {"score": config.score.fit.weights, "classifier": config.classifier.fit.weights}
-    for stage in _STAGES:
-        if unknown := set(given[stage]) - set(losses[stage]):
+    for stage in row.stages:
+        losses = row.losses(stage)
+        if unknown := set(config.fit(stage).weights) - set(losses):
             raise UserError(
                 f"configuration: {stage}.fit.weights.{min(unknown)}: {config.method} has no such "
-                f"loss; it has {', '.join(losses[stage])}"
+                f"loss; it has {', '.join(losses)}"
             )
 
 
@@ -135,9 +132,20 @@ def _absolute(data: str | os.PathLike[str]) -> str:
     return str(path.resolve()) if path.exists() else os.fspath(data)
 
 
-def _shared_score(folder: Path, dataset: Dataset) -> dict[str, Any]:
+def _shared_score(folder: Path, method: str, dataset: Dataset) -> dict[str, Any]:
     """The keys that follow from using the score model of another run."""
     source = RunFolder(folder).read_config()
+    unconditional = methods.find_method("cg").score
+    if methods.find_method(method).score is not unconditional:
+        raise UserError(
+            f"{method} trains a score model of its own; leave --score out, or choose a method "
+            "with classifier guidance such as cg"
+        )
+    if methods.find_method(source.method).score is not unconditional:
+        raise UserError(
+            f"the score model of {folder} is conditional ({source.method}); give a run of a "
+            "method with classifier guidance, such as cg"
+        )
     if RunFolder(folder).steps_done("score") == 0:
         raise UserError(f"{folder} has no score model yet; train that run first")
     if source.shape != dataset.shape:

@@ -6,31 +6,32 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from accelerate import Accelerator
 from torch import nn
 
 from fewlabel import methods
 from fewlabel.batch import Part
 from fewlabel.config import Config, FitConfig
-from fewlabel.data import Batches
+from fewlabel.data import Batches, Dataset, Splits
 from fewlabel.errors import TrainingError, UserError
-from fewlabel.methods import Models
+from fewlabel.methods import Models, Stage
 from fewlabel.models import build_classifier, build_score_model
 from fewlabel.objectives import Objective
 from fewlabel.progress import track
 from fewlabel.run import Run, find_device
-from fewlabel.run_folder import STAGES, RunFolder
-from fewlabel.training.checkpoint import Checkpoints
+from fewlabel.run_folder import RunFolder
 from fewlabel.training.loop import Record, fit
 from fewlabel.training.plan import Plan, plan
 from fewlabel.training.validation import classifier_validation, score_validation
 
 __all__ = ["default_out", "train"]
 
+_BATCH = 512
 _TITLES = {"score": "score model", "classifier": "classifier"}
 
 
@@ -94,7 +95,7 @@ def train(
     print(f"{planned.summary()} → {folder}", file=sys.stderr)
     accelerator.wait_for_everyone()
     with _stop_signals() as stop:
-        for stage in STAGES:
+        for stage in methods.find_method(planned.config.method).stages:
             _train_stage(stage, planned, folder, accelerator, stop)
     return Run(out, device)
 
@@ -111,8 +112,9 @@ def _check_folder(folder: RunFolder, planned: Plan) -> None:
                 f"{folder} is another run: there {key} is {before.get(key)}, now it is "
                 f"{now.get(key)}; choose another --out, or the same settings to go on with it"
             )
-    own = STAGES[1:] if planned.config.score_from else STAGES
-    if all(folder.steps_done(s) == _fit_config(planned.config, s).steps for s in own):
+    stages = methods.find_method(planned.config.method).stages
+    own = [s for s in stages if not (s == "score" and planned.config.score_from)]
+    if all(folder.steps_done(s) == planned.config.fit(s).steps for s in own):
         raise UserError(f"{folder} is finished; sample from it, or choose another --out")
 
 
@@ -126,12 +128,8 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _fit_config(config: Config, stage: str) -> FitConfig:
-    return config.score.fit if stage == "score" else config.classifier.fit
-
-
 def _train_stage(
-    stage: str,
+    stage: Stage,
     planned: Plan,
     folder: RunFolder,
     accelerator: Accelerator,
@@ -145,18 +143,19 @@ def _train_stage(
             checkpoints.copy(RunFolder(source).checkpoints(stage))
         accelerator.wait_for_everyone()
         return
-    settings, done = _fit_config(planned.config, stage), folder.steps_done(stage)
+    settings, done = planned.config.fit(stage), folder.steps_done(stage)
     if accelerator.is_main_process:
         folder.forget_after(stage, done)
     with track(f"training the {_TITLES[stage]}") as task:
         task.set(done, settings.steps)
         shown = ""
-        for record in _records(stage, planned, checkpoints, accelerator, stop.is_set):
+        for record in _records(stage, planned, folder, accelerator, stop.is_set):
             done, shown = record.step, _note(record) or shown
             task.set(record.step, record.steps, shown)
             if accelerator.is_main_process and (record.losses or record.validation):
                 folder.append(_line(stage, record))
-    if done < settings.steps or (stop.is_set() and stage != STAGES[-1]):
+    last = methods.find_method(planned.config.method).stages[-1]
+    if done < settings.steps or (stop.is_set() and stage != last):
         raise TrainingError(
             f"stopped at step {done} of {settings.steps} of the {_TITLES[stage]}, with a "
             f"checkpoint in {folder}; the same command goes on from there"
@@ -164,31 +163,62 @@ def _train_stage(
 
 
 def _records(
-    stage: str,
+    stage: Stage,
     planned: Plan,
-    checkpoints: Checkpoints,
+    folder: RunFolder,
     accelerator: Accelerator,
     stop: Callable[[], bool],
 ) -> Iterator[Record]:
     """Put model, losses, data and validation of a stage together and fit it."""
     config, dataset, splits = planned.config, planned.dataset, planned.splits
-    method, settings = methods.find_method(config.method), _fit_config(config, stage)
+    method, settings = methods.find_method(config.method), config.fit(stage)
+    device = accelerator.device
     model: nn.Module
+    classes = len(splits.class_names)
     if stage == "score":
-        model, losses = build_score_model(config), method.score
-        models = Models(score=model)
-        validate = score_validation(dataset, splits, accelerator.device)
+        if method.pseudo_labels:
+            dataset, splits = _pseudo_labelled(planned, folder, device)
+        model = build_score_model(config, 0 if method.guidance == "classifier" else classes)
+        models = Models(config.shape, score=model)
+        validate = score_validation(dataset, splits, device)
     else:
-        model, losses = build_classifier(config, len(splits.class_names)), method.classifier
-        models = Models(classifier=model)
-        validate = classifier_validation(dataset, splits, model.process, accelerator.device)
-    objective = methods.objective(losses, models, settings.weights)
+        model = build_classifier(config, classes)
+        score = None if method.pseudo_labels else _frozen_score(config, folder, device)
+        models = Models(config.shape, score=score, classifier=model)
+        validate = classifier_validation(dataset, splits, model.process, device)
+    objective = methods.objective(method.losses(stage), models, settings.weights)
     ranks = accelerator.process_index, accelerator.num_processes
     rows = _rows(objective, settings, accelerator.num_processes)
-    batches = Batches(dataset, splits, rows, config.seed, *ranks, accelerator.device)
+    batches = Batches(dataset, splits, rows, config.seed, *ranks, device)
+    checkpoints = folder.checkpoints(stage)
     return fit(
         model, objective, batches, settings, config.seed, checkpoints, accelerator, validate, stop
     )
+
+
+def _frozen_score(config: Config, folder: RunFolder, device: torch.device) -> nn.Module:
+    """The score model that the run has already trained."""
+    model = build_score_model(config)
+    model.load_state_dict(folder.checkpoints("score").ema_weights())
+    return model.to(device).eval().requires_grad_(False)
+
+
+@torch.no_grad()
+def _pseudo_labelled(
+    planned: Plan, folder: RunFolder, device: torch.device
+) -> tuple[Dataset, Splits]:
+    """The data with the class that the run's classifier gives each unlabelled example."""
+    dataset, splits = planned.dataset, planned.splits
+    classifier = build_classifier(planned.config, len(splits.class_names))
+    classifier.load_state_dict(folder.checkpoints("classifier").ema_weights())
+    classifier.to(device).eval()
+    labels = dataset.labels.copy()
+    unlabelled, t = splits.indices("unlabelled"), torch.tensor(classifier.process.t_min)
+    for start in range(0, len(unlabelled), _BATCH):
+        chunk = unlabelled[start : start + _BATCH]
+        log_prob = classifier.log_prob(dataset.examples(chunk).to(device), t.to(device))
+        labels[chunk] = log_prob.argmax(1).cpu().numpy()
+    return replace(dataset, labels=labels), replace(splits, labelled=splits.train)
 
 
 def _rows(objective: Objective, settings: FitConfig, processes: int) -> dict[Part, int]:

@@ -21,7 +21,7 @@ def state_after(steps: int) -> TrainingState:
     torch.manual_seed(0)
     model = nn.Linear(3, 2)
     optimizer = optim.AdamW(model.parameters())
-    state = TrainingState(model, Ema(model, 0.9), optimizer)
+    state = TrainingState(model, Ema(model, 0.9), optimizer, {})
     for step in range(steps):
         advance(state, step)
     return state

@@ -1,0 +1,47 @@
+"""Jacobian regularisation of a classifier."""
+
+from torch import Tensor
+
+from fewlabel.batch import Batch
+from fewlabel.classifier import NoisyClassifier, input_grad
+from fewlabel.objectives.perturbation import perturb
+from fewlabel.objectives.term import Term
+from fewlabel.process import broadcast
+from fewlabel.randomness import StepRandom
+
+__all__ = ["JacobianPenalty"]
+
+
+class JacobianPenalty(Term):
+    """σ(t)² ‖∂(f − mean_k f)/∂x‖_F², estimated without bias by one random projection.
+
+    ‖J‖_F² = K E‖vᵀJ‖² for v uniform on the unit sphere of R^K. Hoffman, Roberts & Yaida 2019,
+    "Robust Learning with Jacobian Regularization", arXiv 1908.02729. The logits are centred,
+    since what all classes share does not guide; σ² makes the penalty of one size at every noise
+    level.
+
+    Args:
+        classifier: the classifier that is trained.
+    """
+
+    double_backward = True
+
+    def __init__(self, classifier: NoisyClassifier) -> None:
+        super().__init__()
+        self.classifier = classifier
+
+    def forward(self, batch: Batch, random: StepRandom) -> Tensor:
+        """The penalty of each example, (B,); labels are not used."""
+        process = self.classifier.process
+        noisy = perturb(process, batch.x, random)
+        classes = self.classifier(noisy.x[:1], noisy.t[:1]).shape[1]
+        directions = random.normal_like(noisy.x.new_empty(len(noisy.x), classes))
+        directions = directions / directions.norm(dim=1, keepdim=True)
+        gradient = input_grad(
+            lambda x: self.classifier(x, noisy.t),
+            lambda f: ((f - f.mean(1, keepdim=True)) * directions).sum(1),
+            noisy.x,
+            create_graph=True,
+        )
+        scaled = gradient * broadcast(process.sigma(noisy.t), gradient)
+        return classes * scaled.square().flatten(1).sum(1)
