@@ -43,7 +43,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             "layers": 1,
             "attention": (False, False, True),
             "patch": 2,
-            "fit": {"steps": 2500, "batch": 32, "learning_rate": 1e-3, "warmup": 200},
+            "fit": {"steps": 4000, "batch": 16, "learning_rate": 1e-3, "warmup": 200},
         },
         "classifier": {
             "widths": (32, 64, 96),

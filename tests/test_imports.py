@@ -16,8 +16,8 @@ from fewlabel.run import Run
 ROOT = Path(fewlabel.__file__).parent
 
 MATHEMATICS = (
-    *("batch", "classifier", "errors", "guidance", "methods", "objectives", "oracle"),
-    *("process", "randomness", "samplers", "score"),
+    *("batch", "classifier", "errors", "guidance", "likelihood", "methods", "objectives"),
+    *("oracle", "process", "randomness", "samplers", "score"),
 )
 
 
