@@ -58,5 +58,6 @@ def sample(
     if as_json:
         print_json(document)
         return
-    say(f"{len(document['files'])} images in {out or run / 'samples'}, {document['nfe']} network")
-    say(f"evaluations each, {document['seconds']:.1f} s. Look at {document['grid']}")
+    where, cost = out or run / "samples", f"{document['nfe']} network evaluations each"
+    say(f"{document['n']} samples in {where}, {cost}, {document['seconds']:.1f} s")
+    say(f"Look at {document['grid']}")

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from fewlabel.data.arrays import open_npz
 from fewlabel.data.dataset import Dataset
 from fewlabel.data.decoded import Progress
 from fewlabel.data.digits import load_digits
@@ -33,11 +34,11 @@ BUILTIN: dict[str, Builtin] = {
 def open_dataset(
     data: str | os.PathLike[str], size: int | None = None, progress: Progress | None = None
 ) -> Dataset:
-    """Open a built-in dataset or a folder of images.
+    """Open a built-in dataset, a folder of images or an `.npz` file.
 
     Args:
-        data: a built-in name, or the path of a folder. A folder that is called like a built-in
-            dataset is meant by ``./digits`` or a `pathlib.Path`.
+        data: a built-in name, or the path of a folder or an `.npz` file. A folder that is called
+            like a built-in dataset is meant by ``./digits`` or a `pathlib.Path`.
         size: side of the images; None for the data's own, see `open_folder`.
         progress: called as ``progress(done, total)`` while images are decoded.
     """
@@ -45,6 +46,8 @@ def open_dataset(
         return BUILTIN[data].load(size)
     if not data or not Path(data).exists():
         raise UserError(_not_found(os.fspath(data)))
+    if Path(data).suffix == ".npz":
+        return open_npz(Path(data), size)
     return open_folder(data, size, progress)
 
 

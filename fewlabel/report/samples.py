@@ -11,6 +11,7 @@ from fewlabel.errors import UserError
 from fewlabel.files import replacing
 from fewlabel.progress import track
 from fewlabel.report.grid import class_grid, save_images
+from fewlabel.report.scatter import scatter
 from fewlabel.run import Run
 
 __all__ = ["draw_to_folder"]
@@ -59,13 +60,16 @@ def draw_to_folder(
             **options,
         )
     by_class = {run.class_names[c]: drawn.images[labels == c] for c in classes}
-    files = [
-        path for name, images in by_class.items() for path in save_images(images, folder, name)
-    ]
     title = f"{run.config.method}, scale {drawn.scale:g}"
-    shown = {name: images[:_COLUMNS] for name, images in by_class.items()}
-    grid = class_grid({title: shown}, folder / "grid.png")
-    _write_arrays(folder / "samples.npz", drawn.images, labels)
+    arrays = _write_arrays(folder / "samples.npz", drawn.images, labels, run.class_names)
+    if len(run.config.shape) == 1:
+        files, grid = [arrays], scatter(by_class, folder / "points.png", title)
+    else:
+        files = [
+            path for name, images in by_class.items() for path in save_images(images, folder, name)
+        ]
+        shown = {name: images[:_COLUMNS] for name, images in by_class.items()}
+        grid = class_grid({title: shown}, folder / "grid.png")
     return {
         "files": [str(path) for path in files],
         "grid": str(grid),
@@ -80,8 +84,14 @@ def draw_to_folder(
     }
 
 
-def _write_arrays(path: Path, images: Tensor, labels: Tensor) -> None:
-    """The samples as `images` (N, H, W, C) uint8 and `labels` (N,), as `train` reads them."""
-    pixels = ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
+def _write_arrays(path: Path, x: Tensor, labels: Tensor, names: tuple[str, ...]) -> Path:
+    """The samples as `images` (N, H, W, C) uint8 or `vectors` (N, D), as `train` reads them."""
+    arrays = {"labels": labels.numpy(), "class_names": np.array(names)}
+    if x.dim() == 2:
+        arrays["vectors"] = x.numpy()
+    else:
+        pixels = ((x + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+        arrays["images"] = pixels.permute(0, 2, 3, 1).numpy()
     with replacing(path) as temporary:
-        np.savez_compressed(temporary, images=pixels.numpy(), labels=labels.numpy())
+        np.savez_compressed(temporary, allow_pickle=False, **arrays)
+    return path
