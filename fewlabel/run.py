@@ -145,38 +145,24 @@ class Run:
         labels, scale = self._labels(label, n), self.method.scale if scale is None else scale
         if batch_size < 1:
             raise UserError(f"batch size {batch_size} is not positive; 256 is usual")
-        process = self.score_model.process
-        times = None
-        if interval is not None:
-            low, high = process.time_at(torch.tensor(interval, dtype=torch.float32)).tolist()
-            times = (low, high)
+        process, times = self.score_model.process, self._times(interval)
         score, likelihood = self._counted()
-        began, images, nfe = time.monotonic(), [], 0
-        if progress:
-            progress.set(0, n)
+        began, drawn = time.monotonic(), []
         for start in range(0, n, batch_size):
-            of_batch = labels[start : start + batch_size].to(self.device)
-            score.calls = likelihood.calls = 0
-            images.append(
-                samplers.sample(
-                    self._guided(score, likelihood, of_batch, scale, times),
-                    process,
-                    (len(of_batch), *self.config.shape),
-                    sampler,
-                    steps,
-                    seed,
-                    first=start,
-                    device=self.device,
-                ).cpu()
-            )
-            nfe = score.calls + likelihood.calls
             if progress:
-                progress.set(start + len(of_batch), n)
-        found = torch.cat(images)
-        if len(self.config.shape) > 1:
-            found = found.clamp(-1, 1)
+                progress.set(start, n)
+            of_batch = labels[start : start + batch_size].to(self.device)
+            shape = (len(of_batch), *self.config.shape)
+            guided = self._guided(score, likelihood, of_batch, scale, times)
+            where = start, self.device
+            x = samplers.sample(guided, process, shape, sampler, steps, seed, *where)
+            drawn.append(x.cpu())
+        if progress:
+            progress.set(n, n)
+        calls = (score.calls + likelihood.calls) // len(drawn)
+        x = torch.cat(drawn) if len(self.config.shape) == 1 else torch.cat(drawn).clamp(-1, 1)
         steps = steps or samplers.SAMPLERS[sampler].steps
-        return Samples(found, labels, scale, steps, nfe, time.monotonic() - began)
+        return Samples(x, labels, scale, steps, calls, time.monotonic() - began)
 
     def evaluate(
         self,
@@ -195,6 +181,13 @@ class Run:
         return _Counted(self.score_model), _Counted(
             self.classifier.likelihood_score if guided else None
         )
+
+    def _times(self, interval: tuple[float, float] | None) -> guidance.Interval:
+        """A guidance interval in noise levels as one in times."""
+        if interval is None:
+            return None
+        low, high = self.score_model.process.time_at(torch.tensor(interval)).tolist()
+        return low, high
 
     def _guided(
         self,

@@ -35,5 +35,5 @@ def demo(
     say(f"report  {document['report']}")
     say("")
     say("Next, with a folder of your own (a sub-folder per class, and unlabeled/ for the rest):")
-    say("  .venv/bin/fewlabel train FOLDER --size 32 --out runs/mine")
-    say("  .venv/bin/fewlabel sample runs/mine")
+    for command in document["next"]:
+        say(f"  {command}")

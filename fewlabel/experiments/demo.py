@@ -1,5 +1,8 @@
 """The demo: plain and self-calibrated classifier guidance on the same few labels of digits."""
 
+import os
+import shutil
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -28,10 +31,10 @@ _METRICS = ("accuracy", "intra-fid")
 _PER_CLASS_TO_CHOOSE, _PER_CLASS = 40, 100
 _SEED_TO_CHOOSE, _SEED = 1, 0
 _SHOWN = 10
-_OWN_FOLDER = (
-    "fewlabel train FOLDER --size 32 --out runs/mine",
-    "fewlabel sample runs/mine",
-    "fewlabel evaluate runs/mine --scale 1,2,4",
+_NEXT = (
+    "train FOLDER --size 32 --out runs/mine",
+    "sample runs/mine",
+    "evaluate runs/mine --scale 1,2,4",
 )
 
 
@@ -74,6 +77,7 @@ def run_demo(out: Path) -> dict[str, Any]:
         "report": str(out / "report.html"),
         "grid": str(grid),
         "validation": sweep,
+        "next": _next_commands(),
     }
     write_page(out / "report.html", _page(runs, scales, reports, out, seconds))
     write_json(out / "table.json", document)
@@ -99,9 +103,9 @@ def _rows(method: str, report: Report) -> list[dict[str, Any]]:
 
 
 def _draw_grid(runs: Mapping[str, Run], scales: Mapping[str, float], path: Path) -> Path:
-    """Real images and both methods' samples, a row a class."""
+    """Labelled images and both methods' samples, a row a class."""
     first = next(iter(runs.values()))
-    columns = {"real": _real_examples(first)}
+    columns = {"labelled": _labelled_examples(first)}
     for method, run in runs.items():
         classes = len(run.class_names)
         images = run.sample(
@@ -116,8 +120,15 @@ def _draw_grid(runs: Mapping[str, Run], scales: Mapping[str, float], path: Path)
     return class_grid(columns, path)
 
 
-def _real_examples(run: Run) -> dict[str, Tensor]:
-    """The first labelled training images of each class: all that the classifier saw of it."""
+def _next_commands() -> list[str]:
+    """What to type for a folder of one's own, with the path of the program if it needs one."""
+    beside = Path(sys.executable).with_name("fewlabel")
+    program = "fewlabel" if shutil.which("fewlabel") else os.path.relpath(beside)
+    return [f"{program} {arguments}" for arguments in _NEXT]
+
+
+def _labelled_examples(run: Run) -> dict[str, Tensor]:
+    """The first labelled training images of each class."""
     labels = run.splits.training_labels(run.dataset)
     return {
         name: run.dataset.examples(np.flatnonzero(labels == index)[:4])
@@ -138,7 +149,7 @@ def _page(
         "data": f"{_DATA}: {len(splits.train)} training images, {len(splits.validation)} held "
         f"out to choose the scale, {len(splits.test)} to test the judge",
         "labels": f"{len(splits.labelled)} of them carry a label "
-        f"({_LABELS:.0%}, about {len(splits.labelled) // len(splits.class_names)} a class)",
+        f"({_LABELS:.0%}, about {round(len(splits.labelled) / len(splits.class_names))} a class)",
         "score model": "one, trained on all training images without labels, for both methods",
         "judge": f"a classifier trained on all labels ({report.extractor})"
         + (f", right in {report.judge_accuracy:.1%}" if report.judge_accuracy else ""),
@@ -157,7 +168,7 @@ def _page(
             Section(
                 "Your own images",
                 "A folder with one sub-folder per class, and unlabeled/ for the rest.",
-                commands=_OWN_FOLDER,
+                commands=_next_commands(),
             ),
         ),
     )
@@ -183,7 +194,7 @@ def _comparison(reports: Mapping[str, Report], scales: Mapping[str, float]) -> C
 
 
 def _grid_figure(out: Path) -> Figure:
-    caption = "Left: the labelled images that the classifiers saw. Each row is a class asked for."
+    caption = "Left: some of the labelled images. Each row is a class asked for."
     return Figure(out / "grid.png", caption, "a row of samples for each digit and method")
 
 

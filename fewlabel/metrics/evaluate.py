@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from torch import Tensor
@@ -114,17 +114,11 @@ def evaluate(
     judge = train_judge(run.dataset)
     real, real_labels = _real(run.dataset, run.splits, reference)
     real_features, _ = judge.read(real)
-    figures = []
+    figures, n = [], per_class * len(run.class_names)
     for scale in scales:
         with track(f"sampling {run.config.method}, scale {scale:g}") as task:
-            drawn = run.draw(
-                n=per_class * len(run.class_names),
-                scale=scale,
-                sampler=sampler,
-                steps=steps,
-                seed=seed,
-                progress=task,
-            )
+            how: dict[str, Any] = {"sampler": sampler, "steps": steps, "seed": seed, "progress": task}
+            drawn = run.draw(n=n, scale=scale, **how)
         features, log_prob = judge.read(drawn.images)
         judged = _Judged(real_features, real_labels, features, drawn.labels, log_prob)
         for name in metrics:
@@ -134,7 +128,7 @@ def evaluate(
         run=str(run.folder),
         method=run.config.method,
         labels=run.config.labels,
-        n_samples=per_class * len(run.class_names),
+        n_samples=n,
         extractor=judge.name,
         judge_accuracy=judge.accuracy.value if judge.accuracy else None,
         seed=seed,
