@@ -118,13 +118,13 @@ class ExactEnergy(MixtureParameters):
 
 
 class ExactDenoiser(MixtureParameters):
-    """The network F with which a `ScoreModel` has the mixture's score."""
+    """The network F with which a `ScoreModel` has the mixture's score, and given labels theirs."""
 
     def __init__(self, mixture: GaussianMixture, sigma_data: float) -> None:
         super().__init__(mixture)
         self.sigma_data = sigma_data
 
-    def forward(self, u: Tensor, c_noise: Tensor) -> Tensor:
+    def forward(self, u: Tensor, c_noise: Tensor, y: Tensor | None = None) -> Tensor:
         ratio = torch.exp(4 * c_noise)
         norm = torch.sqrt(ratio**2 + self.sigma_data**2)[:, None]
         x, square = u * norm, ratio[:, None] ** 2
@@ -132,6 +132,9 @@ class ExactDenoiser(MixtureParameters):
         gain = data_variance / (data_variance + square)  # E[x0|x,k] = μ_k + gain (x − μ_k)
         of_class = self.means + gain[..., None] * (x[:, None] - self.means)
         posterior = self.log_joint(x, ratio).softmax(-1)
+        if y is not None:
+            certain = torch.eye(len(self.means), dtype=x.dtype)[y.clamp_min(0)]
+            posterior = torch.where((y < 0)[:, None], posterior, certain)
         mean = (posterior[..., None] * of_class).sum(1)
         c_skip, c_out = (self.sigma_data / norm) ** 2, square.sqrt() * self.sigma_data / norm
         return (mean - c_skip * x) / c_out

@@ -89,6 +89,43 @@ def test_the_oracle_fits_into_every_energy(process: Process, energy: Energy) -> 
     torch.testing.assert_close(model.internal_score(x, t), mixture.score(process)(x, t), **close)
 
 
+@every_process
+@pytest.mark.parametrize("temperature", [0.3, 1.0, 4.0])
+def test_the_temperature_divides_the_logits(process: Process, temperature: float) -> None:
+    model = smooth(process, "scaled")
+    x, t, y = places(process)
+    rows = torch.arange(len(y))
+    expected = gradient(lambda x: (model(x, t) / temperature).log_softmax(1)[rows, y], x)
+    found = model.likelihood_score(x, t, y, temperature)
+    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
+    plain = model.likelihood_score(x, t, y)
+    assert torch.allclose(found, plain, rtol=1e-3) == (temperature == 1)
+
+
+@every_process
+def test_a_hot_classifier_pulls_as_one_that_holds_all_classes_equal(process: Process) -> None:
+    """T g_T → ∇ (f_y − mean_k f_k) as T → ∞, with an error of order 1/T."""
+    model = smooth(process, "plain")
+    x, t, y = places(process)
+    limit = model.class_score(x, t, y) - gradient(lambda x: model(x, t).mean(1), x)
+    errors = [
+        (T * model.likelihood_score(x, t, y, T) - limit).abs().max().item() for T in (1e3, 1e4)
+    ]
+    assert errors[0] / errors[1] == pytest.approx(10, rel=0.02)
+    assert errors[0] < 0.01 * limit.abs().max()
+
+
+@every_process
+@every_energy
+def test_the_class_scores_of_the_oracle(process: Process, energy: Energy) -> None:
+    mixture = three_classes()
+    model = NoisyClassifier(ExactEnergy(mixture, SIGMA_DATA, energy), process, SIGMA_DATA, energy)
+    x, t, y = places(process)
+    torch.testing.assert_close(
+        model.class_score(x, t, y), mixture.class_score(process)(x, t, y), rtol=1e-8, atol=1e-8
+    )
+
+
 class Rescaled(nn.Module):
     """c(r) h, with c of the scaled energy."""
 

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from fewlabel.networks.convolutional import ConvClassifier
 from fewlabel.networks.embeddings import NoiseEmbedding
+from fewlabel.networks.perceptron import Perceptron
 from fewlabel.networks.unet import UNet
 
 
@@ -169,3 +170,154 @@ def test_features_are_what_the_head_classifies() -> None:
     features = network.features(u, c_noise)
     expected = features @ network.head.weight.T + network.head.bias
     torch.testing.assert_close(network(u, c_noise), expected, rtol=1e-12, atol=1e-12)
+
+
+# Vectors
+
+
+def perceptron(outputs: int = 3, classes: int = 0) -> Perceptron:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return Perceptron(4, outputs, 16, 2, classes).double()
+
+
+def vectors(n: int) -> tuple[Tensor, Tensor, Tensor]:
+    u, c_noise = inputs(n, (1, 2, 2))
+    return u.flatten(1), c_noise, torch.arange(n) % 3
+
+
+@pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
+def test_vectors_do_not_mix(training: bool) -> None:
+    network = perceptron(classes=3).train(training)
+    u, c_noise, y = vectors(6)
+    with torch.no_grad():
+        together = network(u, c_noise, y)
+        alone = [network(u[i : i + 1], c_noise[i : i + 1], y[i : i + 1]) for i in range(6)]
+        torch.testing.assert_close(together, torch.cat(alone), rtol=1e-12, atol=1e-12)
+        u[2], c_noise[2], y[2] = 7 - 3 * u[2], 0.5, 0
+        after = network(u, c_noise, y)
+    others = [0, 1, 3, 4, 5]
+    torch.testing.assert_close(together[others], after[others], rtol=1e-12, atol=1e-12)
+    assert (after[2] - together[2]).abs().max() > 1e-3
+
+
+def test_the_perceptron_depends_on_the_noise_level() -> None:
+    network, (u, _, _) = perceptron(), vectors(1)
+    levels = torch.tensor([-1.2, -0.6, 0.0, 0.6, 1.0], dtype=torch.float64)
+    with torch.no_grad():
+        output = network(u.expand(5, -1), levels)
+    distances = torch.cdist(output, output) + 1e9 * torch.eye(5)
+    assert distances.min() > 1e-2 * output.std()
+
+
+@pytest.mark.parametrize("classes", [0, 3], ids=["unconditional", "conditional"])
+def test_the_perceptron_is_smooth_in_input_and_noise_level(classes: int) -> None:
+    """Gradients against central differences, which converge at their order: no kinks."""
+    network = perceptron(classes=classes)
+    u, c_noise, y = vectors(5)
+    arguments = (y,) if classes else ()
+    generator = torch.Generator().manual_seed(2)
+    direction = torch.randn(u.shape, generator=generator, dtype=torch.float64)
+    speed = torch.randn(5, generator=generator, dtype=torch.float64)
+
+    def total(step: float) -> Tensor:
+        with torch.no_grad():
+            return network(u + step * direction, c_noise + step * speed, *arguments).sum()
+
+    at = u.clone().requires_grad_(), c_noise.clone().requires_grad_()
+    along = torch.autograd.grad(network(*at, *arguments).sum(), at)
+    slope = ((along[0] * direction).sum() + (along[1] * speed).sum()).item()
+    errors = [abs((total(h) - total(-h)).item() / (2 * h) - slope) for h in (2e-3, 1e-3)]
+    assert errors[1] < 1e-3 * abs(slope)
+    assert errors[0] / errors[1] == pytest.approx(4, rel=0.05)
+
+
+def test_the_parameter_gradient_of_the_perceptron_agrees_with_differences() -> None:
+    network, (u, c_noise, y) = perceptron(classes=3), vectors(9)
+    y[::2] = -1
+
+    def loss() -> Tensor:
+        return network(u, c_noise, y).square().sum()
+
+    gradients = torch.autograd.grad(loss(), list(network.parameters()))
+    generator, h = torch.Generator().manual_seed(4), 1e-5
+    for parameter, gradient in zip(network.parameters(), gradients, strict=True):
+        direction = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+        origin = parameter.data
+        ends = []
+        for step in (h, -h):
+            parameter.data = origin + step * direction
+            ends.append(loss().item())
+        parameter.data = origin
+        assert gradient.abs().max() > 0  # every parameter takes part
+        assert (gradient * direction).sum().item() == pytest.approx(
+            (ends[0] - ends[1]) / (2 * h), rel=1e-5, abs=1e-6
+        )
+
+
+def test_the_head_of_the_perceptron_is_linear_in_its_features() -> None:
+    network, (u, c_noise, y) = perceptron(classes=3), vectors(4)
+    features = network.features(u, c_noise, y)
+    expected = features @ network.head.weight.T + network.head.bias
+    torch.testing.assert_close(network(u, c_noise, y), expected, rtol=1e-12, atol=1e-12)
+
+
+# Labels
+
+
+def conditional_unet() -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return UNet(1, (8, 32), 1, (False, True), classes=3).double()
+
+
+def conditional_inputs(network: nn.Module, n: int) -> tuple[Tensor, Tensor]:
+    return inputs(n) if isinstance(network, UNet) else vectors(n)[:2]
+
+
+every_conditional = pytest.mark.parametrize(
+    "build", [conditional_unet, lambda: perceptron(4, 3)], ids=["unet", "perceptron"]
+)
+
+
+@every_conditional
+def test_no_label_is_a_label_of_its_own(build) -> None:
+    """None and −1 are the same, and differ from each class, as the classes from each other."""
+    network = build()
+    u, c_noise = (v.expand(5, *v.shape[1:]) for v in conditional_inputs(network, 1))
+    with torch.no_grad():
+        given = network(u, c_noise, torch.tensor([-1, 0, 1, 2, -1]))
+        none = network(u, c_noise)
+    assert torch.equal(none, network(u, c_noise, torch.full((5,), -1)))
+    torch.testing.assert_close(given[[0, 4]], none[[0, 4]], rtol=1e-10, atol=1e-10)
+    flat = given[:4].flatten(1)
+    distances = torch.cdist(flat, flat) + 1e9 * torch.eye(4)
+    assert distances.min() > 1e-2 * flat.std()
+
+
+@every_conditional
+def test_a_label_belongs_to_its_row(build) -> None:
+    network = build()
+    u, c_noise = conditional_inputs(network, 4)
+    with torch.no_grad():
+        before = network(u, c_noise, torch.tensor([0, 1, 2, -1]))
+        after = network(u, c_noise, torch.tensor([0, 2, 2, -1]))
+    torch.testing.assert_close(before[[0, 2, 3]], after[[0, 2, 3]], rtol=1e-10, atol=1e-10)
+    assert (before[1] - after[1]).abs().max() > 1e-3
+
+
+@every_conditional
+def test_only_the_labels_of_a_batch_are_learned_from_it(build) -> None:
+    network = build()
+    u, c_noise = conditional_inputs(network, 3)
+    table = next(m for m in network.modules() if isinstance(m, nn.Embedding)).weight
+    loss = network(u, c_noise, torch.tensor([1, -1, 1])).square().sum()
+    (gradient,) = torch.autograd.grad(loss, table)
+    touched = gradient.abs().amax(1) > 1e-6
+    assert touched.tolist() == [True, False, True, False]  # none, 0, 1, 2
+
+
+def test_an_unconditional_unet_refuses_labels() -> None:
+    u, c_noise = inputs(2)
+    with pytest.raises(ValueError, match="class_embedding"):
+        unet()(u, c_noise, torch.tensor([0, 1]))

@@ -25,15 +25,20 @@ class Plan:
 
     def summary(self) -> str:
         """What is about to be trained on what, in one line."""
-        config, splits, classifier = self.config, self.splits, self.config.classifier
-        score = "shared" if config.score_from else f"{config.score.fit.steps} steps"
+        config, splits = self.config, self.splits
         held_out = len(splits.validation) + len(splits.test)
+        models = ", ".join(map(self._to_train, methods.find_method(config.method).stages))
         return (
             f"{self.dataset.name}: {len(splits.train)} examples of {_size(config.shape)}, "
             f"{len(splits.labelled)} labelled in {len(splits.class_names)} classes, {held_out} "
-            f"held out; {config.method}, preset {config.preset}: score model {score}, classifier "
-            f"{classifier.fit.steps} steps"
+            f"held out; {config.method}, preset {config.preset}: {models}"
         )
+
+    def _to_train(self, stage: methods.Stage) -> str:
+        if stage == "score" and self.config.score_from:
+            return "score model shared"
+        title = "score model" if stage == "score" else "classifier"
+        return f"{title} {self.config.fit(stage).steps} steps"
 
 
 def plan(

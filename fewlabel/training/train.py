@@ -32,6 +32,7 @@ from fewlabel.training.validation import classifier_validation, score_validation
 __all__ = ["default_out", "train"]
 
 _BATCH = 512
+_NEARLY_CLEAN = 0.1  # σ/σ_data at which pseudo-labels are read: inside the classifier's training
 _TITLES = {"score": "score model", "classifier": "classifier"}
 
 
@@ -178,9 +179,10 @@ def _records(
     if stage == "score":
         if method.pseudo_labels:
             dataset, splits = _pseudo_labelled(planned, folder, device)
-        model = build_score_model(config, 0 if method.guidance == "classifier" else classes)
+        conditional = method.guidance != "classifier"
+        model = build_score_model(config, classes if conditional else 0)
         models = Models(config.shape, score=model)
-        validate = score_validation(dataset, splits, device)
+        validate = score_validation(dataset, splits, device, conditional)
     else:
         model = build_classifier(config, classes)
         score = None if method.pseudo_labels else _frozen_score(config, folder, device)
@@ -213,7 +215,8 @@ def _pseudo_labelled(
     classifier.load_state_dict(folder.checkpoints("classifier").ema_weights())
     classifier.to(device).eval()
     labels = dataset.labels.copy()
-    unlabelled, t = splits.indices("unlabelled"), torch.tensor(classifier.process.t_min)
+    unlabelled = splits.indices("unlabelled")
+    t = classifier.process.time_at(torch.tensor(_NEARLY_CLEAN * planned.config.sigma_data))
     for start in range(0, len(unlabelled), _BATCH):
         chunk = unlabelled[start : start + _BATCH]
         log_prob = classifier.log_prob(dataset.examples(chunk).to(device), t.to(device))

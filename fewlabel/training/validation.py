@@ -23,14 +23,23 @@ _EXAMPLES = 1024
 _ROUNDS = 4
 
 
-def score_validation(dataset: Dataset, splits: Splits, device: torch.device) -> Validation:
-    """The score-matching loss on held-out examples, with the same noise every time."""
-    x = _examples(dataset, np.array(splits.validation, dtype=np.int64)[:_EXAMPLES]).to(device)
-    batch = Batch(x, torch.full((len(x),), UNLABELLED, device=device))
+def score_validation(
+    dataset: Dataset, splits: Splits, device: torch.device, conditional: bool = False
+) -> Validation:
+    """The score-matching loss on held-out examples, with the same noise every time.
+
+    A conditional model is shown their labels, on those that have one.
+    """
+    held_out = np.array(splits.validation, dtype=np.int64)
+    if conditional:
+        held_out = held_out[dataset.labels[held_out] != UNLABELLED]
+    held_out = held_out[:_EXAMPLES]
+    x, y = _examples(dataset, held_out), torch.from_numpy(dataset.labels[held_out])
+    batch = Batch(x.to(device), y.to(device))
 
     @torch.no_grad()
     def validate(model: nn.Module) -> dict[str, float]:
-        loss = DenoisingScoreMatching(cast(ScoreModel, model))
+        loss = DenoisingScoreMatching(cast(ScoreModel, model), 0.0 if conditional else None)
         rounds = [loss(batch, StepRandom(0, i, "validation")).mean() for i in range(_ROUNDS)]
         return {"dsm": float(torch.stack(rounds).mean())}
 
