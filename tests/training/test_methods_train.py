@@ -127,7 +127,7 @@ def test_pseudo_labels_reach_the_score_model(
     held_out = np.setdiff1d(np.arange(len(truth)), train_)
     assert (labels[held_out] == UNLABELLED).all()
     assert np.array_equal(labels[labelled], truth[labelled])
-    t = torch.tensor(run.classifier.process.t_min)
+    t = torch.tensor(0.1 * run.config.sigma_data)  # EDM: a time is a σ
     with torch.no_grad():
         said = run.classifier.log_prob(run.dataset.examples(unlabelled), t).argmax(1)
     assert np.array_equal(labels[unlabelled], said.numpy())
