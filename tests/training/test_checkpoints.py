@@ -51,7 +51,13 @@ def remove(file: Path) -> None:
 @pytest.mark.parametrize("damage", [cut, alter, remove])
 @pytest.mark.parametrize(
     "name",
-    ["last.safetensors", "ema.safetensors", "optimizer.safetensors", "memory.safetensors", "checkpoint.json"],
+    [
+        "last.safetensors",
+        "ema.safetensors",
+        "optimizer.safetensors",
+        "memory.safetensors",
+        "checkpoint.json",
+    ],
 )
 def test_any_damage_to_any_file_is_found(
     tmp_path: Path, damage: Callable[[Path], None], name: str
