@@ -117,7 +117,12 @@ def evaluate(
     figures, n = [], per_class * len(run.class_names)
     for scale in scales:
         with track(f"sampling {run.config.method}, scale {scale:g}") as task:
-            how: dict[str, Any] = {"sampler": sampler, "steps": steps, "seed": seed, "progress": task}
+            how: dict[str, Any] = {
+                "sampler": sampler,
+                "steps": steps,
+                "seed": seed,
+                "progress": task,
+            }
             drawn = run.draw(n=n, scale=scale, **how)
         features, log_prob = judge.read(drawn.images)
         judged = _Judged(real_features, real_labels, features, drawn.labels, log_prob)
