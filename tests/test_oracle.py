@@ -7,8 +7,9 @@ from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 from torch import Tensor
 
+from fewlabel import oracle
 from fewlabel.errors import UserError
-from fewlabel.oracle import GaussianMixture
+from fewlabel.oracle import GaussianMixture, point_cloud
 from fewlabel.process import EDM, VE, Process
 
 every_process = pytest.mark.parametrize("process", PROCESSES, ids=PROCESS_NAMES)
@@ -136,3 +137,97 @@ def test_weights_are_normalised() -> None:
 def test_refuses_what_is_no_mixture(weights: list, means: list, stds: list, message: str) -> None:
     with pytest.raises(UserError, match=message):
         GaussianMixture(torch.tensor(weights), torch.tensor(means), torch.tensor(stds))
+
+
+CLASSES = (1, 0, 1)
+"""Two classes, one of which is two of the three components."""
+
+
+def two_classes() -> GaussianMixture:
+    mixture = three_classes()
+    return GaussianMixture(
+        mixture.weights, mixture.means, mixture.stds, classes=torch.tensor(CLASSES)
+    )
+
+
+@every_process
+def test_classes_of_several_components_are_sums_over_them(process: Process) -> None:
+    x, t, _ = places(process)
+    of_components = scipy_log_joint(x, t, process).numpy()
+    members = [[c for c, k in enumerate(CLASSES) if k == y] for y in range(2)]
+    sums = [torch.from_numpy(logsumexp(of_components[:, c], axis=1)) for c in members]
+    mixture = two_classes()
+    assert mixture.n_classes == 2
+    joint = mixture.log_joint(process)(x, t)
+    torch.testing.assert_close(joint, torch.stack(sums, 1), rtol=1e-10, atol=1e-10)
+
+
+@every_process
+def test_class_scores_of_several_components_are_gradients(process: Process) -> None:
+    x, t, y = places(process)
+    y = y.clamp_max(1)
+    mixture, rows = two_classes(), torch.arange(len(y))
+    joint, posterior = mixture.log_joint(process), mixture.log_posterior(process)
+    score = gradient(lambda x: joint(x, t)[rows, y], x)
+    torch.testing.assert_close(mixture.class_score(process)(x, t, y), score, rtol=1e-9, atol=1e-9)
+    likelihood = gradient(lambda x: posterior(x, t)[rows, y], x)
+    found = mixture.likelihood_score(process)(x, t, y)
+    torch.testing.assert_close(found, likelihood, rtol=1e-9, atol=1e-9)
+
+
+def test_components_may_come_in_any_order_of_the_classes() -> None:
+    order = torch.tensor([2, 0, 1])
+    first = three_classes()
+    other = GaussianMixture(
+        first.weights[order], first.means[order], first.stds[order], classes=order
+    )
+    x, t, y = places(EDM(0.01, 20.0))
+    for name in ("log_joint", "log_posterior"):
+        one, two = (getattr(m, name)(EDM(0.01, 20.0))(x, t) for m in (first, other))
+        torch.testing.assert_close(one, two)
+    one, two = (m.class_score(EDM(0.01, 20.0))(x, t, y) for m in (first, other))
+    torch.testing.assert_close(one, two)
+
+
+def test_a_point_cloud_is_a_brute_force_sum_in_chunks_of_any_size(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    generator = torch.Generator().manual_seed(1)
+    points = torch.randn(300, 2, generator=generator, dtype=torch.float64)
+    labels = torch.arange(300) % 3
+    x = 2 * torch.randn(50, 2, generator=generator, dtype=torch.float64)
+    y, sigma, process = torch.arange(50) % 3, 0.3, EDM(0.01, 5.0)
+    kernel = torch.exp(-(x[:, None] - points).square().sum(-1) / (2 * sigma**2))
+    pulls = kernel[..., None] * (points - x[:, None]) / sigma**2
+    own = (labels == y[:, None]).double()
+    of_class = (pulls * own[..., None]).sum(1) / (kernel * own).sum(1, keepdim=True)
+    of_all = pulls.sum(1) / kernel.sum(1, keepdim=True)
+    cloud, t = point_cloud(points, labels), torch.tensor(sigma, dtype=torch.float64)
+    for chunk in (2**21, 1300):
+        monkeypatch.setattr(oracle, "_CHUNK", chunk)
+        torch.testing.assert_close(cloud.score(process)(x, t), of_all)
+        torch.testing.assert_close(cloud.class_score(process)(x, t, y), of_class)
+        torch.testing.assert_close(cloud.likelihood_score(process)(x, t, y), of_class - of_all)
+
+
+def test_a_sampled_point_cloud_gives_its_points_and_their_labels() -> None:
+    points = torch.tensor([[0.0], [1.0], [2.0], [3.0]])
+    x, y = point_cloud(points, torch.tensor([0, 1, 1, 0])).sample(200)
+    assert set(x[:, 0].tolist()) == {0.0, 1.0, 2.0, 3.0}
+    assert torch.equal(y, ((x[:, 0] > 0) & (x[:, 0] < 3)).long())
+
+
+@pytest.mark.parametrize(
+    ("classes", "message"),
+    [
+        ([0, 1], r"classes \(2,\)"),
+        ([0.0, 1.0, 1.0], "give one integer"),
+        ([0, 2, 2], "at least one component"),
+        ([-1, 0, 1], "must be 0..K−1"),
+    ],
+)
+def test_refuses_classes_that_do_not_fit(classes: list, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        GaussianMixture(
+            torch.ones(3), torch.zeros(3, 1), torch.ones(3), classes=torch.tensor(classes)
+        )

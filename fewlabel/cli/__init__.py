@@ -13,6 +13,7 @@ from fewlabel import __version__
 from fewlabel.cli.demo import demo
 from fewlabel.cli.evaluate import evaluate
 from fewlabel.cli.info import datasets, info, methods, metrics, samplers
+from fewlabel.cli.reproduce import reproduce
 from fewlabel.cli.sample import sample
 from fewlabel.cli.train import train
 from fewlabel.errors import TrainingError, UserError
@@ -49,7 +50,18 @@ def _global(
     pass
 
 
-for _command in (train, sample, evaluate, demo, info, methods, datasets, samplers, metrics):
+for _command in (
+    train,
+    sample,
+    evaluate,
+    demo,
+    reproduce,
+    info,
+    methods,
+    datasets,
+    samplers,
+    metrics,
+):
     app.command()(_command)
 
 

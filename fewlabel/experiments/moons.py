@@ -8,10 +8,12 @@ import torch
 from torch import Tensor
 
 from fewlabel.data.moons import load_moons
+from fewlabel.errors import UserError
 from fewlabel.metrics.score_error import Fields
 from fewlabel.oracle import GaussianMixture, point_cloud
 from fewlabel.run import Run, load
 from fewlabel.run_folder import RunFolder, summary
+from fewlabel.training.plan import plan
 from fewlabel.training.train import train
 
 __all__ = ["estimated_fields", "finished_run", "moons_mixture", "settings"]
@@ -47,12 +49,20 @@ def finished_run(
         score: the run whose score model is used.
         overrides: changes of the configuration; those of the score model and the process are
             left out where the score model is another run's.
+
+    Raises:
+        UserError: if the folder holds a run with other settings.
+        TrainingError: if training was interrupted or diverged.
     """
-    folder = RunFolder(out)
-    if folder.exists and summary(folder)["state"] == "finished":
-        return load(out, "cpu")
     if score is not None:
         overrides = [text for text in overrides if text.startswith("classifier.")]
+    folder = RunFolder(out)
+    if folder.exists and summary(folder)["state"] == "finished":
+        options = {"method": method, "labels": labels, "seed": seed}
+        asked = plan("moons", options=options, score=score, overrides=overrides)
+        if asked.config != folder.read_config():
+            raise UserError(f"{folder} was made with other settings; choose another --out")
+        return load(out, "cpu")
     return train(
         "moons",
         out=out,

@@ -1,7 +1,7 @@
 """The error of estimated scores where the exact ones are known.
 
-By Bayes' rule the score of a class is prior plus likelihood score, s*(x,t,y) = s*(x,t) + g*(x,t,y).
-An estimate of each has an error, a mean of Euclidean norms over points x:
+By Bayes' rule the score of a class is prior plus likelihood score,
+s*(x,t|y) = s*(x,t) + g*(x,t,y). An estimate of each has an error, a mean of Euclidean norms:
 
     D_S = E‖s − s*‖             the prior score ∇_x log p_t(x)
     D_L = E‖g − g*‖             the likelihood score ∇_x log p_t(y|x)
