@@ -4,6 +4,7 @@ from fewlabel.metrics.accuracy import generation_accuracy, generation_hits
 from fewlabel.metrics.classwise import intra
 from fewlabel.metrics.frechet import fid, frechet_distance
 from fewlabel.metrics.intervals import Estimate, batch_means, proportion
+from fewlabel.metrics.prdc import prdc
 
 __all__ = [
     "Estimate",
@@ -13,5 +14,6 @@ __all__ = [
     "generation_accuracy",
     "generation_hits",
     "intra",
+    "prdc",
     "proportion",
 ]
