@@ -23,7 +23,7 @@ from fewlabel.experiments.moons import (
     settings,
 )
 from fewlabel.files import write_json, write_text
-from fewlabel.metrics.prdc import prdc
+from fewlabel.metrics.precision_recall import prdc
 from fewlabel.metrics.score_error import (
     Fields,
     exact_fields,

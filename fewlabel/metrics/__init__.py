@@ -4,7 +4,7 @@ from fewlabel.metrics.accuracy import generation_accuracy, generation_hits
 from fewlabel.metrics.classwise import intra
 from fewlabel.metrics.frechet import fid, frechet_distance
 from fewlabel.metrics.intervals import Estimate, batch_means, proportion
-from fewlabel.metrics.prdc import prdc
+from fewlabel.metrics.precision_recall import prdc
 
 __all__ = [
     "Estimate",

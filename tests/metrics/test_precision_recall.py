@@ -4,8 +4,8 @@ import torch
 from prdc import compute_prdc
 
 from fewlabel.errors import UserError
-from fewlabel.metrics import prdc as module
-from fewlabel.metrics.prdc import prdc
+from fewlabel.metrics import precision_recall as module
+from fewlabel.metrics.precision_recall import prdc
 
 
 @pytest.mark.parametrize("k", [1, 5])
