@@ -36,11 +36,12 @@ class _Section(BaseModel):
 
 
 class FitConfig(_Section):
-    """How a model is fitted: AdamW, linear warm-up, then a decay with √(1 − step/steps)."""
+    """How a model is fitted: AdamW, linear warm-up, then a schedule of the learning rate."""
 
     steps: Count
     batch: Count = 64
     learning_rate: Positive = 1e-3
+    schedule: Literal["sqrt", "cosine", "constant"] = "sqrt"
     warmup: Annotated[int, Field(ge=0)] = 50
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     clip: Positive = 1.0

@@ -22,7 +22,17 @@ from fewlabel.objectives import (
     Term,
 )
 
-__all__ = ["DEFAULT", "METHODS", "Loss", "Method", "Models", "Stage", "find_method", "objective"]
+__all__ = [
+    "DEFAULT",
+    "METHODS",
+    "Guidance",
+    "Loss",
+    "Method",
+    "Models",
+    "Stage",
+    "find_method",
+    "objective",
+]
 
 
 Stage = Literal["score", "classifier"]

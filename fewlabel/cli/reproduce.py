@@ -15,6 +15,9 @@ def reproduce(
         str, typer.Argument(metavar="EXPERIMENT", help="dlsm-moons or few-label-moons.")
     ],
     out: Annotated[Path, typer.Option(help="The folder for runs, table and figure.")],
+    recipe: Annotated[
+        str, typer.Option(help="own; of dlsm-moons also paper: the published settings, hours.")
+    ] = "own",
     quick: Annotated[
         bool, typer.Option("--quick", help="few-label-moons with fewer methods and draws.")
     ] = False,
@@ -28,7 +31,7 @@ def reproduce(
     """
     from fewlabel.experiments.reproduce import reproduce
 
-    document = reproduce(experiment, out, quick)
+    document = reproduce(experiment, out, "quick" if quick else recipe)
     if as_json:
         print_json(document)
         return

@@ -7,15 +7,19 @@ what they share, the prior's error D_S, is the floor of their posterior's D_P.
 """
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from fewlabel.experiments.moons import (
+    Entry,
+    class_probabilities,
+    draw_points,
     estimated_fields,
     finished_run,
     moons_mixture,
@@ -23,11 +27,20 @@ from fewlabel.experiments.moons import (
 )
 from fewlabel.files import write_json, write_text
 from fewlabel.methods import METHODS
+from fewlabel.metrics.calibration import Reliability, ece, reliability
 from fewlabel.metrics.intervals import Estimate, batch_means
-from fewlabel.metrics.score_error import Fields, exact_fields, noisy_points, score_errors
+from fewlabel.metrics.score_error import (
+    Fields,
+    exact_fields,
+    noisy_points,
+    plane_grid,
+    score_errors,
+)
+from fewlabel.oracle import GaussianMixture
 from fewlabel.process import VE
 from fewlabel.progress import track
 from fewlabel.randomness import generator_for
+from fewlabel.report.fields import Overview, moons_overview
 from fewlabel.run import Run
 
 __all__ = ["QUICK", "Effort", "reproduce_few_label_moons"]
@@ -37,7 +50,10 @@ Summary = dict[tuple[str, float], dict[str, dict[int, Estimate]]]
 
 PROCESS = VE(0.1, 20.0)
 SIGMAS = (1.0, 3.0, 7.5)
-METRICS = ("D_P", "D_L", "accuracy")
+METRICS = ("D_P", "D_L", "accuracy", "ECE")
+LEVELS = (0.3, 1.0, 2.0, 3.0, 5.0, 7.5, 12.0, 20.0)
+SAMPLER = "sde-dpm++"
+FIELD_SIGMA = 3.0
 
 
 @dataclass(frozen=True)
@@ -51,6 +67,9 @@ class Effort:
         score_steps: training steps of the score models.
         classifier_steps: training steps of the classifiers.
         points: points x_t behind each figure.
+        shown: the number of labels whose samples, fields and reliability are drawn.
+        samples: samples of each class that are drawn.
+        sampler_steps: steps of the sampler.
     """
 
     methods: tuple[str, ...] = (*(name for name in METHODS if name.startswith("cg")), "cfg-all")
@@ -59,6 +78,9 @@ class Effort:
     score_steps: int = 5000
     classifier_steps: int = 1000
     points: int = 2000
+    shown: int = 10
+    samples: int = 400
+    sampler_steps: int = 64
 
 
 QUICK = Effort(
@@ -83,52 +105,135 @@ class _Level:
     bayes_accuracy: float
 
 
+@dataclass
+class _Shown:
+    """What the figure needs of the runs at one number of labels, by method.
+
+    Attributes:
+        samples: samples of each class, of the first draw.
+        fields: likelihood scores on the grid, of the first draw.
+        errors: score errors by method, metric and noise level, one for each draw.
+        probabilities: of the classes at each noise level, one tensor for each draw.
+        labelled: the labelled points of each class, of the first draw.
+    """
+
+    samples: dict[str, list[Tensor]] = field(default_factory=dict)
+    fields: dict[str, Tensor | None] = field(default_factory=dict)
+    errors: dict[tuple[str, str, float], list[float]] = field(default_factory=dict)
+    probabilities: dict[tuple[float, str], list[Tensor]] = field(default_factory=dict)
+    labelled: list[Tensor] = field(default_factory=list)
+
+
 def reproduce_few_label_moons(out: Path, effort: Effort = Effort()) -> dict[str, Any]:
     """Train every method at every number of labels and draw, measure, summarise, draw a figure.
 
     Runs that are finished are not trained again.
 
     Args:
-        out: the folder; it gets runs/, table.json, table.md and labels.png.
+        out: the folder; it gets runs/, table.json, table.md and moons.png.
         effort: how much is computed.
 
     Returns:
         The document of table.json.
     """
-    from fewlabel.report.fields import label_curves
-
     began = time.monotonic()
     score = finished_run(out / "runs" / "score", "cg", overrides=_overrides(effort, 1))
-    levels = _levels(effort.points)
+    mixture = moons_mixture()
+    levels = [_level(mixture, sigma, effort.points) for sigma in SIGMAS]
+    others = [_level(mixture, sigma, effort.points) for sigma in LEVELS]
     cells = [
         (n, draw, method)
         for n in effort.counts
         for draw in range(effort.draws)
         for method in effort.methods
     ]
-    rows: list[Row] = []
+    rows, shown = [], _Shown()
     with track("few-label-moons: runs") as task:
         for done, (n, draw, method) in enumerate(cells):
             task.set(done, len(cells), f"{method}, {n} labels, draw {draw}")
             run = _run(out / "runs", method, n, draw, score.folder.path, effort)
-            rows += _rows(run, method, n, draw, levels)
+            entry = Entry.of(run)
+            probabilities = [class_probabilities(entry, level.sigma, level.x) for level in levels]
+            where = {"method": method, "n_labels": n, "draw": draw}
+            rows += [{**where, **row} for row in _rows(entry, levels, probabilities)]
+            if n == effort.shown:
+                _keep(shown, run, method, draw, others, effort)
+                for level, p in zip(levels, probabilities, strict=True):
+                    shown.probabilities.setdefault((level.sigma, method), []).append(p)
         task.set(len(cells), len(cells))
     summary = _summary(rows)
     document = {
         "experiment": "few-label-moons",
         "rows": rows,
         "summary": _summary_rows(summary),
+        "by_noise": _by_noise(shown),
         "bayes_accuracy": {f"{level.sigma:g}": level.bayes_accuracy for level in levels},
         "protocol": _protocol(effort),
-        "figure": str(out / "labels.png"),
+        "figure": str(out / "moons.png"),
         "seconds": round(time.monotonic() - began, 1),
     }
-    label_curves(
-        {key: curves for key, curves in summary.items() if key[0] in METRICS}, out / "labels.png"
-    )
+    moons_overview(_overview(shown, levels, mixture, summary, effort), out / "moons.png")
     write_json(out / "table.json", document)
     write_text(out / "table.md", _markdown(document, summary, effort))
     return document
+
+
+def _keep(
+    shown: _Shown, run: Run, method: str, draw: int, levels: Sequence[_Level], effort: Effort
+) -> None:
+    """Note what the figure needs of a run."""
+    entry = Entry.of(run)
+    for level in levels:
+        estimate = estimated_fields(entry, level.sigma, level.x, level.y)
+        for metric, value in score_errors(estimate, level.exact).items():
+            shown.errors.setdefault((method, metric, level.sigma), []).append(value)
+    if draw:
+        return
+    labels = torch.arange(2).repeat_interleave(effort.samples)
+    drawn = draw_points(entry, labels, 1.0, SAMPLER, effort.sampler_steps, seed=0)
+    shown.samples[method] = list(drawn.split(effort.samples))
+    shown.fields[method] = estimated_fields(entry, FIELD_SIGMA, _grid(), 0).likelihood
+    visible = run.splits.training_labels(run.dataset)
+    shown.labelled = [run.dataset.examples(np.flatnonzero(visible == y)) for y in range(2)]
+
+
+def _by_noise(shown: _Shown) -> list[Row]:
+    """Means over draws of the errors at the number of labels that is shown."""
+    return [
+        {"method": method, "metric": metric, "sigma": sigma, "value": sum(v) / len(v)}
+        for (method, metric, sigma), v in shown.errors.items()
+    ]
+
+
+def _overview(
+    shown: _Shown,
+    levels: Sequence[_Level],
+    mixture: GaussianMixture,
+    summary: Summary,
+    effort: Effort,
+) -> Overview:
+    data = [mixture.means[mixture.classes == y] for y in range(2)]
+    diagrams: dict[float, dict[str, Reliability]] = {}
+    for level in levels:
+        for method in effort.methods:
+            pooled = shown.probabilities[level.sigma, method]
+            y = level.y.repeat(len(pooled))
+            diagrams.setdefault(level.sigma, {})[method] = reliability(torch.cat(pooled), y)
+    exact = exact_fields(mixture, PROCESS, FIELD_SIGMA, _grid(), 0).likelihood
+    return Overview(
+        samples={"data": data, f"the {effort.shown} labels": shown.labelled} | shown.samples,
+        grid=_grid(),
+        fields={"exact": exact} | shown.fields,
+        sigma=FIELD_SIGMA,
+        by_noise=_by_noise(shown),
+        reliability=diagrams,
+        curves={key: curves for key, curves in summary.items() if key[0] in METRICS},
+        note=f"{effort.shown} labels, first draw",
+    )
+
+
+def _grid() -> Tensor:
+    return plane_grid((-40.0, -25.0), (40.0, 25.0), 35)
 
 
 def _run(out: Path, method: str, n: int, draw: int, score: Path, effort: Effort) -> Run:
@@ -156,37 +261,27 @@ def _overrides(effort: Effort, classifier_steps: int) -> tuple[str, ...]:
     )
 
 
-def _levels(n: int) -> list[_Level]:
-    mixture, levels = moons_mixture(), []
+def _level(mixture: GaussianMixture, sigma: float, n: int) -> _Level:
+    x, y = noisy_points(mixture, PROCESS, sigma, n, generator_for("few labels", str(sigma)))
     posterior = mixture.log_posterior(PROCESS)
-    for sigma in SIGMAS:
-        x, y = noisy_points(mixture, PROCESS, sigma, n, generator_for("few labels", str(sigma)))
-        best = posterior(x, PROCESS.time_at(torch.tensor(sigma))).argmax(1)
-        accuracy = float((best == y).double().mean())
-        levels.append(_Level(sigma, x, y, exact_fields(mixture, PROCESS, sigma, x, y), accuracy))
-    return levels
+    best = posterior(x, PROCESS.time_at(torch.tensor(sigma))).argmax(1)
+    accuracy = float((best == y).double().mean())
+    return _Level(sigma, x, y, exact_fields(mixture, PROCESS, sigma, x, y), accuracy)
 
 
-def _rows(run: Run, method: str, n: int, draw: int, levels: Sequence[_Level]) -> list[Row]:
-    """The errors of a run at every noise level, and the accuracy of its classifier if it has one.
+def _rows(
+    entry: Entry, levels: Sequence[_Level], probabilities: Iterable[Tensor]
+) -> Iterable[Row]:
+    """The score errors of an entry, its accuracy and its calibration at every noise level.
 
     Those of classifier guidance are at scale 1, Bayes' rule, as the errors mean it.
     """
-    rows = []
-    for level in levels:
-        estimate = estimated_fields(run, level.sigma, level.x, level.y)
-        figures = score_errors(estimate, level.exact)
-        if run.method.classifier:
-            t = run.classifier.process.time_at(torch.tensor(level.sigma))
-            with torch.no_grad():
-                hits = run.classifier(level.x, t).argmax(1) == level.y
-            figures["accuracy"] = float(hits.double().mean())
-        where = {"method": method, "n_labels": n, "draw": draw}
-        rows += [
-            {**where, "metric": metric, "sigma": level.sigma, "value": value}
-            for metric, value in figures.items()
-        ]
-    return rows
+    for level, p in zip(levels, probabilities, strict=True):
+        figures = score_errors(estimated_fields(entry, level.sigma, level.x, level.y), level.exact)
+        figures["accuracy"] = float((p.argmax(1) == level.y).double().mean())
+        figures["ECE"] = ece(p, level.y)
+        for metric, value in figures.items():
+            yield {"metric": metric, "sigma": level.sigma, "value": value}
 
 
 def _summary(rows: Sequence[Row]) -> Summary:
@@ -238,6 +333,8 @@ def _protocol(effort: Effort) -> dict[str, str]:
         "process": f"VE, σ in [{PROCESS.sigma_min:g}, {PROCESS.sigma_max:g}]",
         "errors": f"mean Euclidean norm over {effort.points} points of p_t(x, y), each with its "
         "own class, at guidance scale 1",
+        "accuracy, ECE": "on the same points, 15 bins; of cfg-all the classifier that its scores "
+        "of the two classes imply",
         "intervals": "95 % (Student's t) over draws; a draw has its own labels, weights and noise",
         "training": f"{effort.score_steps} steps for score models, {effort.classifier_steps} for "
         "classifiers, weights of the losses as in the table of methods",

@@ -1,22 +1,53 @@
 """What the experiments on the two moons share: the exact density, the runs, their scores."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from fewlabel import guidance, samplers
+from fewlabel.classifier import NoisyClassifier
 from fewlabel.data.moons import load_moons
 from fewlabel.errors import UserError
+from fewlabel.methods import Guidance
 from fewlabel.metrics.score_error import Fields
 from fewlabel.oracle import GaussianMixture, point_cloud
 from fewlabel.run import Run, load
 from fewlabel.run_folder import RunFolder, summary
+from fewlabel.score import ScoreModel
 from fewlabel.training.plan import plan
 from fewlabel.training.train import train
 
-__all__ = ["estimated_fields", "finished_run", "moons_mixture", "settings"]
+__all__ = [
+    "Entry",
+    "class_probabilities",
+    "draw_points",
+    "estimated_fields",
+    "finished_run",
+    "moons_mixture",
+    "settings",
+]
+
+_PATH_POINTS = 64
+_BISECTIONS = 60
+
+
+@dataclass(frozen=True)
+class Entry:
+    """The trained models of a row and how they are joined, however they were trained."""
+
+    score_model: ScoreModel
+    classifier: NoisyClassifier | None
+    guidance: Guidance
+
+    @classmethod
+    def of(cls, run: Run) -> "Entry":
+        """The models of a run."""
+        guided = run.method.guidance == "classifier"
+        return cls(run.score_model, run.classifier if guided else None, run.method.guidance)
 
 
 def moons_mixture() -> GaussianMixture:
@@ -77,20 +108,67 @@ def finished_run(
 
 @torch.no_grad()
 def estimated_fields(
-    run: Run, sigma: float, x: Tensor, y: int | Tensor, scale: float = 1.0
+    entry: Entry, sigma: float, x: Tensor, y: int | Tensor, scale: float = 1.0
 ) -> Fields:
-    """The scores of a run's models at points x (B, D) for classes y, () or (B,), at σ/α = sigma.
+    """The scores of an entry at points x (B, D) for classes y, () or (B,), at σ/α = sigma.
 
     The likelihood score is multiplied by the guidance scale. In classifier-free guidance it is
     that of the implicit classifier, s(x,t,y) − s(x,t,∅).
     """
-    model, t = run.score_model, run.score_model.process.time_at(torch.tensor(sigma))
+    model, t = entry.score_model, entry.score_model.process.time_at(torch.tensor(sigma))
     labels = torch.as_tensor(y).expand(len(x))
-    if run.method.guidance == "conditional":
+    if entry.guidance == "conditional":
         return Fields(model(x, t, labels))
     prior = model(x, t)
-    if run.method.guidance == "classifier":
-        likelihood = run.classifier.likelihood_score(x, t, labels)
+    if entry.classifier is not None:
+        likelihood = entry.classifier.likelihood_score(x, t, labels)
     else:
         likelihood = model(x, t, labels) - prior
     return Fields(prior + scale * likelihood, scale * likelihood, prior)
+
+
+@torch.no_grad()
+def class_probabilities(entry: Entry, sigma: float, x: Tensor) -> Tensor:
+    """p(y | x, t) of an entry at points x (B, 2) and σ/α = sigma, (B, 2).
+
+    Without a classifier it is the one that the conditional scores imply. The gradient of
+    d(x) = log p(1|x,t) − log p(0|x,t) is s(x,t,1) − s(x,t,0); d is its integral along the line
+    from the origin (midpoint rule), plus the constant with which both classes are equally
+    frequent among the points.
+    """
+    model = entry.score_model
+    t = model.process.time_at(torch.tensor(sigma))
+    if entry.classifier is not None:
+        return entry.classifier.log_prob(x, t).exp()
+    labels = torch.zeros(len(x), dtype=torch.int64)
+    steps = (torch.arange(_PATH_POINTS) + 0.5) / _PATH_POINTS
+    slopes = [model(a * x, t, labels + 1) - model(a * x, t, labels) for a in steps]
+    difference = (torch.stack(slopes).mean(0) * x).sum(1)
+    of_one = torch.sigmoid(difference + _balance(difference))
+    return torch.stack([1 - of_one, of_one], dim=1)
+
+
+def _balance(difference: Tensor) -> float:
+    """The constant c with which σ(d + c) is ½ in the mean over the points, by bisection."""
+    d = difference.double()
+    low, high = -float(d.max()), -float(d.min())
+    for _ in range(_BISECTIONS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if torch.sigmoid(d + middle).mean() < 0.5 else (low, middle)
+    return (low + high) / 2
+
+
+def draw_points(
+    entry: Entry, labels: Tensor, scale: float, sampler: str, steps: int, seed: int
+) -> Tensor:
+    """One sample of each label's class, (B, 2); the arguments are those of `samplers.sample`."""
+    model = entry.score_model
+    if entry.guidance == "conditional":
+        guided = guidance.conditional(model, labels)
+    elif entry.classifier is not None:
+        likelihood = entry.classifier.likelihood_score
+        guided = guidance.classifier(model, likelihood, labels, scale)
+    else:
+        guided = guidance.classifier_free(model, model, labels, scale)
+    shape = (len(labels), 2)
+    return samplers.sample(guided, model.process, shape, sampler, steps, seed)

@@ -1,6 +1,7 @@
 """Metrics on features and on a judge's verdicts: pure functions, statistics in float64."""
 
 from fewlabel.metrics.accuracy import generation_accuracy, generation_hits
+from fewlabel.metrics.calibration import ece, reliability
 from fewlabel.metrics.classwise import intra
 from fewlabel.metrics.frechet import fid, frechet_distance
 from fewlabel.metrics.intervals import Estimate, batch_means, proportion
@@ -9,6 +10,7 @@ from fewlabel.metrics.precision_recall import prdc
 __all__ = [
     "Estimate",
     "batch_means",
+    "ece",
     "fid",
     "frechet_distance",
     "generation_accuracy",
@@ -16,4 +18,5 @@ __all__ = [
     "intra",
     "prdc",
     "proportion",
+    "reliability",
 ]

@@ -47,9 +47,15 @@ class Record:
 
 
 def learning_rate(config: FitConfig, step: int) -> float:
-    """Linear warm-up times √(1 − step/steps)."""
+    """Linear warm-up times √(1 − s), ½(1 + cos πs) or 1, with s = step/steps."""
     warm = min(1.0, (step + 1) / (config.warmup + 1))
-    return config.learning_rate * warm * math.sqrt(1 - step / config.steps)
+    share = step / config.steps
+    decay = {
+        "sqrt": math.sqrt(1 - share),
+        "cosine": (1 + math.cos(math.pi * share)) / 2,
+        "constant": 1.0,
+    }
+    return config.learning_rate * warm * decay[config.schedule]
 
 
 def fit(

@@ -7,7 +7,16 @@ import pytest
 from fewlabel.experiments.few_label_moons import QUICK, Effort, reproduce_few_label_moons
 
 KEYS = {"method", "n_labels", "draw", "metric", "sigma", "value"}
-SHORT = Effort(("cg", "cfg-all"), (4, 10), 2, score_steps=6, classifier_steps=3, points=40)
+SHORT = Effort(
+    ("cg", "cfg-all"),
+    (4, 10),
+    2,
+    score_steps=6,
+    classifier_steps=3,
+    points=40,
+    samples=8,
+    sampler_steps=4,
+)
 
 
 @pytest.fixture(scope="module")
@@ -21,13 +30,12 @@ def test_rows_are_those_of_the_contract(short: tuple[Path, dict]) -> None:
     assert all(set(row) == KEYS for row in rows)
     assert all(math.isfinite(row["value"]) for row in rows)
     cells = {(r["method"], r["n_labels"], r["draw"], r["metric"], r["sigma"]) for r in rows}
-    metrics = {"cg": ("D_P", "D_L", "D_S", "accuracy"), "cfg-all": ("D_P", "D_L", "D_S")}
     assert cells == {
         (method, n, draw, metric, sigma)
-        for method, names in metrics.items()
+        for method in ("cg", "cfg-all")
         for n in (4, 10)
         for draw in (0, 1)
-        for metric in names
+        for metric in ("D_P", "D_L", "D_S", "accuracy", "ECE")
         for sigma in (1.0, 3.0, 7.5)
     }
     assert len(cells) == len(rows)
@@ -81,7 +89,8 @@ def test_defaults_are_the_experiment_that_was_asked_for() -> None:
     ("arguments", "message"),
     [
         (("few-moons",), "experiment 'few-moons' is unknown; choose one of dlsm-moons"),
-        (("dlsm-moons", "--quick"), "leave --quick out"),
+        (("dlsm-moons", "--quick"), "no recipe 'quick'; choose one of own, paper"),
+        (("few-label-moons", "--recipe", "paper"), "choose one of own, quick"),
     ],
 )
 def test_wrong_usage_is_one_line(
