@@ -19,7 +19,7 @@ def unet(channels: int = 1, levels: int = 2) -> nn.Module:
 def conv_classifier(channels: int = 1, levels: int = 2, layers: int = 1) -> nn.Module:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return ConvClassifier(channels, 3, (8, 16, 24)[:levels], layers).double()
+        return ConvClassifier(channels, 3, (8, 16, 24)[:levels], (layers,) * levels).double()
 
 
 def inputs(n: int, shape: tuple[int, int, int] = (1, 8, 8)) -> tuple[Tensor, Tensor]:
