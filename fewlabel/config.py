@@ -99,7 +99,7 @@ class ClassifierConfig(_Section):
     def _four_levels(cls, network: str, info: ValidationInfo) -> str:
         levels = len(info.data.get("widths", ())) or 4
         if network.startswith("resnet") and levels != 4:
-            raise ValueError(f"a ResNet has 4 widths, not {levels}; set classifier.widths too")
+            raise ValueError(f"{network} has 4 widths, not {levels}; set classifier.widths too")
         return network
 
 
