@@ -58,7 +58,7 @@ def main() -> None:
     """Measure and print."""
     torch.manual_seed(0)
     batch = Batch(torch.randn(64, 1, 8, 8), torch.arange(64) % 10)
-    network = ConvClassifier(1, 10, (32, 64), layers=1)
+    network = ConvClassifier(1, 10, (32, 64), (1, 1))
     classifier = NoisyClassifier(network, PROCESS, 0.75).to(memory_format=torch.channels_last)
     losses = {
         "cross-entropy": CrossEntropy(classifier),

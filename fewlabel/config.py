@@ -55,13 +55,17 @@ class FitConfig(_Section):
 class ScoreConfig(_Section):
     """The score model: a UNet (channels, layers and attention of each level).
 
-    For vectors it is a perceptron, with the first width and that many layers.
+    `blocks` are those of Ho et al. 2020, or of DDPM++ or NCSN++ (Song et al. 2021). For vectors
+    the model is a perceptron, with the first width and that many layers.
     """
 
     widths: Annotated[tuple[Width, ...], Field(min_length=1)]
     layers: Count = 1
     attention: tuple[bool, ...]
     patch: Count = 1
+    blocks: Literal["plain", "ddpm++", "ncsn++"] = "plain"
+    embedding: Literal["positional", "fourier"] = "positional"
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     fit: FitConfig
 
     @field_validator("attention")
@@ -74,7 +78,10 @@ class ScoreConfig(_Section):
 
 
 class ClassifierConfig(_Section):
-    """The noise-conditional classifier: a small convolutional network and its energy.
+    """The noise-conditional classifier: its network and its energy.
+
+    `network` is a small convolutional one ("conv": widths, and layers of each), a ResNet (four
+    widths), or the encoder of the score network, with the settings of that ("encoder").
 
     `process` changes parameters of the noise process for its training, such as the distribution
     of training times: classes are decided under stronger noise than details.
@@ -83,9 +90,18 @@ class ClassifierConfig(_Section):
     widths: Annotated[tuple[Width, ...], Field(min_length=1)]
     layers: Count = 1
     patch: Count = 1
+    network: Literal["conv", "resnet18", "resnet34", "encoder"] = "conv"
     energy: Literal["scaled", "quadratic", "plain"] = "scaled"
     process: dict[str, Any] = {}
     fit: FitConfig
+
+    @field_validator("network")
+    @classmethod
+    def _four_levels(cls, network: str, info: ValidationInfo) -> str:
+        levels = len(info.data.get("widths", ())) or 4
+        if network.startswith("resnet") and levels != 4:
+            raise ValueError(f"{network} has 4 widths, not {levels}; set classifier.widths too")
+        return network
 
 
 class Request(_Section):

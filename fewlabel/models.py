@@ -1,5 +1,6 @@
 """From a configuration to the two models of a run."""
 
+from collections.abc import Callable
 from typing import TypeVar
 
 import torch
@@ -9,6 +10,7 @@ from fewlabel import process as processes
 from fewlabel.classifier import NoisyClassifier
 from fewlabel.config import ClassifierConfig, Config, ScoreConfig
 from fewlabel.networks.convolutional import ConvClassifier
+from fewlabel.networks.encoder import EncoderClassifier
 from fewlabel.networks.perceptron import Perceptron
 from fewlabel.networks.unet import UNet
 from fewlabel.randomness import generator_for
@@ -16,24 +18,65 @@ from fewlabel.score import ScoreModel
 
 Model = TypeVar("Model", bound=nn.Module)
 
-__all__ = ["build_classifier", "build_score_model", "classifier_network", "score_network"]
+__all__ = [
+    "CLASSIFIERS",
+    "build_classifier",
+    "build_score_model",
+    "classifier_network",
+    "score_network",
+]
 
 
 def score_network(shape: tuple[int, ...], section: ScoreConfig, classes: int = 0) -> nn.Module:
     """A score network for examples of a shape; conditional if `classes` is not 0."""
     if len(shape) == 1:
         return Perceptron(shape[0], shape[0], section.widths[0], section.layers, classes)
-    levels = section.widths, section.layers, section.attention, section.patch
-    return UNet(shape[0], *levels, classes)
+    return _unet(shape[0], section, classes, section.dropout)
 
 
 def classifier_network(
-    shape: tuple[int, ...], classes: int, widths: tuple[int, ...], layers: int, patch: int = 1
-) -> ConvClassifier | Perceptron:
-    """A classifier network for examples of a shape."""
+    shape: tuple[int, ...], classes: int, section: ClassifierConfig, score: ScoreConfig
+) -> nn.Module:
+    """A classifier network for examples of a shape, with `features` under its last layer `head`.
+
+    Args:
+        shape: (C, H, W), or (D,) for which there is a perceptron alone.
+        classes: K.
+        section: the classifier's settings.
+        score: the score network's, which are those of an encoder too.
+    """
     if len(shape) == 1:
-        return Perceptron(shape[0], classes, widths[0], layers)
-    return ConvClassifier(shape[0], classes, widths, layers, patch)
+        return Perceptron(shape[0], classes, section.widths[0], section.layers)
+    return CLASSIFIERS[section.network](shape[0], classes, section, score)
+
+
+Builder = Callable[[int, int, ClassifierConfig, ScoreConfig], nn.Module]
+
+
+def _conv(channels: int, classes: int, section: ClassifierConfig, score: ScoreConfig) -> nn.Module:
+    layers = (section.layers,) * len(section.widths)
+    return ConvClassifier(channels, classes, section.widths, layers, section.patch)
+
+
+def _resnet(*layers: int) -> Builder:
+    return lambda channels, classes, section, score: ConvClassifier(
+        channels, classes, section.widths, layers, section.patch
+    )
+
+
+def _encoder(
+    channels: int, classes: int, section: ClassifierConfig, score: ScoreConfig
+) -> nn.Module:
+    return EncoderClassifier(_unet(channels, score), classes)
+
+
+CLASSIFIERS: dict[str, Builder] = {
+    "conv": _conv,
+    "resnet18": _resnet(2, 2, 2, 2),
+    "resnet34": _resnet(3, 4, 6, 3),
+    "encoder": _encoder,
+}
+"""Classifier networks for images by name: (channels, classes, their section, score section)."""
 
 
 def build_score_model(config: Config, classes: int = 0) -> ScoreModel:
@@ -48,12 +91,15 @@ def build_classifier(config: Config, classes: int) -> NoisyClassifier:
     """The untrained classifier; its weights are a function of config.seed."""
     _seed_weights(config, "classifier")
     section: ClassifierConfig = config.classifier
-    network = classifier_network(
-        config.shape, classes, section.widths, section.layers, section.patch
-    )
+    network = classifier_network(config.shape, classes, section, config.score)
     process = processes.from_config(config.process | section.process)
     model = NoisyClassifier(network, process, config.sigma_data, section.energy)
     return _channels_last(model)
+
+
+def _unet(channels: int, section: ScoreConfig, classes: int = 0, dropout: float = 0.0) -> UNet:
+    levels = section.widths, section.layers, section.attention, section.patch
+    return UNet(channels, *levels, classes, section.blocks, section.embedding, dropout)
 
 
 def _channels_last(model: Model) -> Model:

@@ -9,6 +9,20 @@ from fewlabel.errors import UserError
 
 __all__ = ["PRESETS", "preset_for", "preset_values"]
 
+# For CIFAR on a GPU. As published but for the decay of the rate, which was constant.
+_RARE = {"log_every": 100, "validate_every": 1000, "checkpoint_every": 1000}
+_CIFAR_FIT = {"batch": 128, "learning_rate": 2e-4, "weight_decay": 0.0, "clip": 1.0} | _RARE
+_CIFAR_SCORE = {
+    "widths": (128, 256, 256, 256),
+    "attention": (False, True, False, False),  # at 16 × 16
+    "dropout": 0.1,
+}
+_CIFAR_CLASSIFIER = {  # Chao et al. 2022; for 100 classes they take resnet34
+    "network": "resnet18",
+    "widths": (64, 128, 256, 512),
+    "fit": _CIFAR_FIT | {"steps": 60_000, "batch": 150, "warmup": 0, "ema": 0.999},
+}
+
 PRESETS: dict[str, dict[str, Any]] = {
     "tiny": {  # 8 × 8 images on a CPU: minutes
         "process": {
@@ -52,6 +66,28 @@ PRESETS: dict[str, dict[str, Any]] = {
             "process": {"p_mean": 0.8, "p_std": 1.6},
             "fit": {"steps": 800, "batch": 32, "learning_rate": 1e-3, "clip": 10.0},
         },
+    },
+    "ddpm++": {  # CIFAR on a GPU: Song et al. 2021, arXiv 2011.13456, DDPM++ (continuous, VP)
+        "process": {"name": "vp"},
+        "score": _CIFAR_SCORE
+        | {
+            "layers": 4,
+            "blocks": "ddpm++",
+            "embedding": "positional",
+            "fit": _CIFAR_FIT | {"steps": 1_300_000, "warmup": 5000, "ema": 0.9999},
+        },
+        "classifier": _CIFAR_CLASSIFIER,
+    },
+    "ncsn++": {  # CIFAR on a GPU: Chao et al. 2022, arXiv 2203.14206, NCSN++ (continuous, VE)
+        "process": {"name": "ve", "sigma_min": 0.01, "sigma_max": 50.0},
+        "score": _CIFAR_SCORE
+        | {
+            "layers": 8,
+            "blocks": "ncsn++",
+            "embedding": "fourier",
+            "fit": _CIFAR_FIT | {"steps": 950_000, "warmup": 5000, "ema": 0.999},
+        },
+        "classifier": _CIFAR_CLASSIFIER,
     },
     "vector": {  # a few numbers an example, on a CPU: a minute
         "score": {

@@ -22,8 +22,8 @@ from fewlabel.data import Batches, Dataset, Splits, cache_folder, draw_splits
 from fewlabel.data.dataset import fingerprint_of
 from fewlabel.metrics.accuracy import generation_hits
 from fewlabel.metrics.intervals import Estimate, proportion
-from fewlabel.models import classifier_network
 from fewlabel.networks.convolutional import ConvClassifier
+from fewlabel.networks.perceptron import Perceptron
 from fewlabel.progress import track
 from fewlabel.training.checkpoint import Checkpoints
 from fewlabel.training.loop import fit
@@ -80,8 +80,9 @@ def train_judge(dataset: Dataset) -> Judge:
     splits = draw_splits(dataset, "all", seed=0)
     sigma_data = dataset.spread(splits.train)
     torch.manual_seed(0)
-    network = classifier_network(dataset.shape, dataset.n_classes, _WIDTHS, layers=1)
-    model = NoisyClassifier(network, _NOISE, sigma_data, energy="plain")
+    model = NoisyClassifier(
+        _network(dataset.shape, dataset.n_classes), _NOISE, sigma_data, energy="plain"
+    )
     key = fingerprint_of(_FORMAT, dataset.fingerprint)
     checkpoints = Checkpoints(cache_folder() / "judges" / key)
     if checkpoints.newest() is None:
@@ -91,6 +92,12 @@ def train_judge(dataset: Dataset) -> Judge:
     features, _ = judge.read(dataset.examples(splits.labelled))
     scale = float(features.var(0).mean().sqrt())
     return Judge(judge.classifier, scale, _accuracy(judge, dataset, splits), judge.name)
+
+
+def _network(shape: tuple[int, ...], classes: int) -> ConvClassifier | Perceptron:
+    if len(shape) == 1:
+        return Perceptron(shape[0], classes, _WIDTHS[0], layers=1)
+    return ConvClassifier(shape[0], classes, _WIDTHS, layers=(1, 1))
 
 
 def _fit(

@@ -1,10 +1,11 @@
-"""A noise-conditional convolutional classifier.
+"""Noise-conditional convolutional classifiers, from a few layers to the depth of a ResNet-34.
 
 GroupNorm keeps samples apart and SiLU keeps the gradient with respect to the image smooth: both
 matter, because guidance and self-calibration use that gradient.
 """
 
 from collections.abc import Sequence
+from itertools import accumulate
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -38,16 +39,25 @@ class _Block(nn.Module):
 class ConvClassifier(nn.Module):
     """h(u, c_noise) in R^K for images of any size.
 
+    Widths (64, 128, 256, 512) with (2, 2, 2, 2) or (3, 4, 6, 3) blocks make a ResNet-18 or -34 (He
+    et al. 2016, "Identity Mappings in Deep Residual Networks", arXiv 1603.05027) that begins as
+    usual for small images: a 3 × 3 convolution without pooling. Levels halve the size by means.
+
     Args:
         channels: image channels.
         classes: K.
         widths: channels of each resolution level, multiples of 8; each level halves the size.
-        layers: residual blocks a level.
+        layers: residual blocks of each level.
         patch: side of the squares of pixels that the first level sees as one.
     """
 
     def __init__(
-        self, channels: int, classes: int, widths: Sequence[int], layers: int, patch: int = 1
+        self,
+        channels: int,
+        classes: int,
+        widths: Sequence[int],
+        layers: Sequence[int],
+        patch: int = 1,
     ) -> None:
         super().__init__()
         self.patch = patch
@@ -55,9 +65,9 @@ class ConvClassifier(nn.Module):
         self.embedding = NoiseEmbedding(embedding)
         self.stem = nn.Conv2d(channels * patch**2, widths[0], 3, padding=1)
         self.blocks = nn.ModuleList()
-        self.layers, inputs = layers, widths[0]
-        for width in widths:
-            for _ in range(layers):
+        self.halvings, inputs = set(accumulate(layers[:-1])), widths[0]
+        for width, depth in zip(widths, layers, strict=True):
+            for _ in range(depth):
                 self.blocks.append(_Block(inputs, width, embedding))
                 inputs = width
         self.norm = nn.GroupNorm(8, inputs)
@@ -69,7 +79,7 @@ class ConvClassifier(nn.Module):
         embedding = self.embedding(c_noise)
         hidden = self.stem(functional.pixel_unshuffle(padded(u, self.patch), self.patch))
         for index, block in enumerate(self.blocks):
-            if index and index % self.layers == 0:
+            if index in self.halvings:
                 hidden = functional.avg_pool2d(hidden, 2, ceil_mode=True)
             hidden = block(hidden, embedding)
         hidden = functional.adaptive_avg_pool2d(functional.silu(self.norm(hidden)), _GRID)

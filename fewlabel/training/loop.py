@@ -18,7 +18,7 @@ from fewlabel.config import FitConfig
 from fewlabel.data import Batches
 from fewlabel.errors import TrainingError
 from fewlabel.objectives import Objective
-from fewlabel.randomness import StepRandom
+from fewlabel.randomness import StepRandom, generator_for
 from fewlabel.training.checkpoint import Checkpoints, TrainingState
 from fewlabel.training.ema import Ema
 
@@ -97,6 +97,7 @@ def fit(
     while not done:
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(config, step)
+        torch.manual_seed(generator_for("dropout", seed, step, ranks[0]).initial_seed())
         values = prepared(batches.at(step), StepRandom(seed, step, "noise", *ranks))
         _check_finite(values, step, checkpoints)
         optimizer.zero_grad()

@@ -40,7 +40,7 @@ def exact_draws(mixture: GaussianMixture, t: Tensor, random: StepRandom) -> Tens
 def conv_classifier() -> NoisyClassifier:
     with torch.random.fork_rng():
         torch.manual_seed(1)
-        network = ConvClassifier(1, 3, (8, 16), 1)
+        network = ConvClassifier(1, 3, (8, 16), (1, 1))
     return NoisyClassifier(network, PROCESS, 1.0).double()
 
 
