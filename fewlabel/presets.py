@@ -9,9 +9,15 @@ from fewlabel.errors import UserError
 
 __all__ = ["PRESETS", "preset_for", "preset_values"]
 
-# For CIFAR on a GPU. As published but for the decay of the rate, which was constant.
+# For CIFAR on a GPU, as published.
 _RARE = {"log_every": 100, "validate_every": 1000, "checkpoint_every": 1000}
-_CIFAR_FIT = {"batch": 128, "learning_rate": 2e-4, "weight_decay": 0.0, "clip": 1.0} | _RARE
+_CIFAR_FIT = {
+    "batch": 128,
+    "learning_rate": 2e-4,
+    "schedule": "constant",
+    "weight_decay": 0.0,
+    "clip": 1.0,
+} | _RARE
 _CIFAR_SCORE = {
     "widths": (128, 256, 256, 256),
     "attention": (False, True, False, False),  # at 16 × 16

@@ -13,7 +13,7 @@ Times are tensors of shape () or (B,); `broadcast` lines a time up with a batch 
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar
 
 import torch
@@ -322,8 +322,14 @@ def from_config(config: dict[str, Any]) -> Process:
     name = parameters.pop("name", None)
     if name not in PROCESSES:
         raise UserError(f"process {name!r} is unknown; choose one of {', '.join(PROCESSES)}")
+    known = [field.name for field in fields(PROCESSES[name])]
+    if unknown := set(parameters) - set(known):
+        raise UserError(
+            f"process {name} has no parameter {min(unknown)!r}; it has {', '.join(known)}"
+        )
     try:
         return PROCESSES[name](**parameters)
-    except TypeError as error:
-        message = f"process {name}: {error}; its parameters are in `help(fewlabel.process)`"
-        raise UserError(message) from None
+    except TypeError:
+        raise UserError(
+            f"process {name}: its parameters {', '.join(known)} are numbers; got {parameters}"
+        ) from None

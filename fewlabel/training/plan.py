@@ -82,7 +82,7 @@ def plan(
     dataset = _open(request)
     splits = draw_splits(dataset, request.labels, request.seed)
     asked["preset"] = request.preset or presets.preset_for(dataset.shape)
-    asked.setdefault("sigma_data", round(dataset.spread(splits.train), 4))
+    asked.setdefault("sigma_data", _spread(dataset, splits))
     values = _merged(_preset(asked), asked) | {"shape": dataset.shape}
     if len(dataset.shape) > 1:
         values["size"] = max(dataset.shape[1:])
@@ -104,6 +104,14 @@ def _preset(asked: Mapping[str, Any]) -> dict[str, Any]:
     process = asked.get("process")
     name = process.get("name") if isinstance(process, Mapping) else None
     return preset if name in (None, preset["process"]["name"]) else preset | {"process": {}}
+
+
+def _spread(dataset: Dataset, splits: Splits) -> float:
+    """σ_data of the training examples, to six significant digits."""
+    spread = float(f"{dataset.spread(splits.train):.6g}")
+    if spread == 0:
+        raise UserError(f"{dataset.name}: all values are the same (constant); check the data")
+    return spread
 
 
 def _default_weights(method: str) -> dict[str, Any]:
