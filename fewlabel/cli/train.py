@@ -15,8 +15,8 @@ def train(
         str | None,
         typer.Argument(
             metavar="DATA",
-            help="A built-in name (digits, moons), an .npz file, or a folder: one sub-folder per "
-            "class, and unlabeled/ for images without a label.",
+            help="A built-in name (digits, moons), an .npz file, mnist:FOLDER, or a folder: one "
+            "sub-folder per class, and unlabeled/ for images without a label.",
         ),
     ] = None,
     out: Annotated[

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from fewlabel.batch import UNLABELLED
 from fewlabel.data.dataset import Dataset, fingerprint_of
+from fewlabel.data.images import squares
 from fewlabel.errors import UserError
 
 __all__ = ["open_npz"]
@@ -20,21 +21,22 @@ def open_npz(path: Path, size: int | None = None) -> Dataset:
         path: a file with `images` (N, H, W) or (N, H, W, C) uint8, or `vectors` (N, D) of finite
             numbers; `labels` (N,) integers, −1 for none; and, if the classes have names,
             `class_names` (K,).
-        size: must be None; the arrays come as they are.
+        size: side of the images; None for their shorter side, at most 64. Vectors have none.
 
     Raises:
         UserError: for what is missing, has the wrong shape or kind, or is not finite.
     """
-    if size is not None:
-        raise UserError(f"{path} holds arrays of their own size: leave --size {size} out")
     arrays = _read(path)
     values = _values(arrays, path)
+    if values.ndim == 2 and size is not None:
+        raise UserError(f"{path} holds vectors, which have no size {size}: leave --size out")
     labels = _labels(arrays, len(values), path)
     classes = int(labels.max(initial=UNLABELLED)) + 1
     names = tuple(arrays.get("class_names", np.arange(classes)).astype(str).tolist())
     if len(names) < classes:
         raise UserError(f"{path}: {len(names)} class_names for {classes} classes; name each class")
     digest = hashlib.blake2b(values.tobytes() + labels.tobytes()).hexdigest()
+    values = squares(values, size) if values.ndim == 4 else values
     return Dataset(
         name=str(path),
         values=values,

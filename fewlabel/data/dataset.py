@@ -31,6 +31,8 @@ class Dataset:
         files: the file of each example, relative to the dataset's folder, if it has files.
         skipped: the files left out because they are broken.
         fingerprint: equal for equal datasets, wherever they are stored.
+        test: the examples that the source itself names as its test part, if it does; they are
+            held out for the final figures, instead of `test_fraction`.
         test_fraction: the part of each class that is held out for the final figures.
         validation_fraction: the part of each class that is held out for choices made in training.
     """
@@ -42,6 +44,7 @@ class Dataset:
     files: tuple[str, ...] | None = None
     skipped: tuple[str, ...] = ()
     fingerprint: str
+    test: NDArray[np.int64] | None = None
     test_fraction: float = 0.0
     validation_fraction: float = 0.1
 

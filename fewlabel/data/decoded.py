@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import UnidentifiedImageError
 
 from fewlabel.data.cache import cache_folder
-from fewlabel.data.images import decode, short_side
+from fewlabel.data.images import LARGEST_DEFAULT_SIZE, decode, short_side
 from fewlabel.errors import UserError
 
 __all__ = ["FORMAT_VERSION", "Broken", "Progress", "open_decoded"]
@@ -33,7 +33,6 @@ Broken = dict[int, str]
 FORMAT_VERSION = 1
 """Part of every key: raise it when the same files would decode to other pixels."""
 
-_LARGEST_DEFAULT_SIZE = 64
 _ROWS_AT_ONCE = 1024
 
 
@@ -105,8 +104,8 @@ def _most_frequent_side(files: Sequence[Path]) -> int:
         except Exception:  # a broken file: decoding will say so
             continue
     largest_first = sorted(sides.items(), reverse=True)
-    side = max(largest_first, key=lambda item: item[1], default=(_LARGEST_DEFAULT_SIZE, 0))[0]
-    return min(side, _LARGEST_DEFAULT_SIZE)
+    side = max(largest_first, key=lambda item: item[1], default=(LARGEST_DEFAULT_SIZE, 0))[0]
+    return min(side, LARGEST_DEFAULT_SIZE)
 
 
 def _decode_into(

@@ -15,7 +15,7 @@ import numpy as np
 from fewlabel.batch import UNLABELLED
 from fewlabel.data.dataset import Dataset, fingerprint_of
 from fewlabel.data.decoded import FORMAT_VERSION, Progress, open_decoded
-from fewlabel.data.images import SUFFIXES
+from fewlabel.data.images import SUFFIXES, check_size
 from fewlabel.errors import UserError
 
 __all__ = ["open_folder"]
@@ -60,8 +60,7 @@ def open_folder(
         progress: called as ``progress(done, total)`` while images are decoded.
         strict: raise on a broken image; else leave it out and name it in ``skipped``.
     """
-    if size is not None and size < 1:
-        raise UserError(f"image size {size} is not positive: give a number of pixels such as 32")
+    check_size(size)
     root = Path(folder)
     try:
         listing = _list(root)

@@ -137,11 +137,16 @@ def draw_splits(dataset: Dataset, labels: str, seed: int) -> Splits:
 def _hold_out(dataset: Dataset) -> tuple[NDArray[np.int64], ...]:
     """Train, validation and test, stratified by class; no label is a stratum of its own."""
     train, validation, test = [], [], []
+    own_test = np.zeros(len(dataset), dtype=bool)
+    if dataset.test is not None:
+        own_test[dataset.test] = True
+        test.append(dataset.test)
+    test_fraction = dataset.test_fraction if dataset.test is None else 0.0
     for stratum in (UNLABELLED, *range(dataset.n_classes)):
-        members = np.flatnonzero(dataset.labels == stratum)
+        members = np.flatnonzero((dataset.labels == stratum) & ~own_test)
         generator = generator_for("held out", stratum)
         members = members[torch.randperm(len(members), generator=generator).numpy()]
-        n_test = _held_out(len(members), dataset.test_fraction, keep=1)
+        n_test = _held_out(len(members), test_fraction, keep=1)
         n_validation = _held_out(len(members), dataset.validation_fraction, keep=1 + n_test)
         test.append(members[:n_test])
         validation.append(members[n_test : n_test + n_validation])

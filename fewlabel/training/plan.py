@@ -9,7 +9,7 @@ import yaml
 
 from fewlabel import methods, presets, process
 from fewlabel.config import Config, Request, validated
-from fewlabel.data import Dataset, Splits, draw_splits, open_dataset
+from fewlabel.data import Dataset, Splits, absolute, draw_splits, open_dataset
 from fewlabel.errors import UserError
 from fewlabel.progress import track
 from fewlabel.run_folder import RunFolder, read_settings
@@ -64,11 +64,11 @@ def plan(
         UserError: for whatever is wrong with them or the data.
     """
     asked = read_settings(config) if config else {}
-    if data is not None and asked.get("data") not in (None, _absolute(data)):
+    if data is not None and asked.get("data") not in (None, absolute(data)):
         for key in _FROM_DATA:  # of the other data
             asked.pop(key, None)
     given = {key: value for key, value in options.items() if value is not None}
-    asked = _merged(asked, given | ({"data": _absolute(data)} if data is not None else {}))
+    asked = _merged(asked, given | ({"data": absolute(data)} if data is not None else {}))
     if steps is not None:
         asked = _merged(asked, {s: {"fit": {"steps": steps}} for s in ("score", "classifier")})
     for text in overrides:
@@ -85,7 +85,7 @@ def plan(
     asked.setdefault("sigma_data", round(dataset.spread(splits.train), 4))
     values = _merged(_preset(asked), asked) | {"shape": dataset.shape}
     if len(dataset.shape) > 1:
-        values["size"] = max(dataset.shape[1:])
+        values["size"] = dataset.shape[-1]
     values = _merged(_default_weights(asked["method"]), values)
     if shared := score or values.get("score_from"):
         values |= _shared_score(Path(shared), request.method, dataset)
@@ -129,12 +129,6 @@ def _check_weights(config: Config) -> None:
 def _open(request: Request) -> Dataset:
     with track("reading images") as task:
         return open_dataset(request.data, request.size, task.set)
-
-
-def _absolute(data: str | os.PathLike[str]) -> str:
-    """A path that means the same from every working directory; names stay as they are."""
-    path = Path(data)
-    return str(path.resolve()) if path.exists() else os.fspath(data)
 
 
 def _shared_score(folder: Path, method: str, dataset: Dataset) -> dict[str, Any]:

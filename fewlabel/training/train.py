@@ -17,7 +17,7 @@ from torch import nn
 from fewlabel import methods
 from fewlabel.batch import Part
 from fewlabel.config import Config, FitConfig
-from fewlabel.data import Batches, Dataset, Splits
+from fewlabel.data import Batches, Dataset, Splits, absolute
 from fewlabel.errors import TrainingError, UserError
 from fewlabel.methods import Models, Stage
 from fewlabel.models import build_classifier, build_score_model
@@ -265,4 +265,4 @@ def default_out(data: str | None) -> Path:
     """The run folder when none was named: runs/ and the name of the data."""
     if data is None:
         raise UserError("no --out: give a run folder, such as --out runs/a")
-    return Path("runs") / (Path(data).resolve().name if Path(data).exists() else data)
+    return Path("runs") / Path(absolute(data)).name
