@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from fewlabel.batch import UNLABELLED
 from fewlabel.data.dataset import Dataset, fingerprint_of
-from fewlabel.data.images import squares
+from fewlabel.data.in_memory import image_dataset
 from fewlabel.errors import UserError
 
 __all__ = ["open_npz"]
@@ -35,14 +35,15 @@ def open_npz(path: Path, size: int | None = None) -> Dataset:
     names = tuple(arrays.get("class_names", np.arange(classes)).astype(str).tolist())
     if len(names) < classes:
         raise UserError(f"{path}: {len(names)} class_names for {classes} classes; name each class")
+    if values.ndim == 4:
+        return image_dataset(str(path), values, labels, names, size)
     digest = hashlib.blake2b(values.tobytes() + labels.tobytes()).hexdigest()
-    values = squares(values, size) if values.ndim == 4 else values
     return Dataset(
         name=str(path),
         values=values,
         labels=labels,
         class_names=names,
-        fingerprint=fingerprint_of("npz", digest, values.shape, names),
+        fingerprint=fingerprint_of("vectors", digest, values.shape, names),
     )
 
 

@@ -10,7 +10,6 @@ MNIST database", yann.lecun.com/exdb/mnist).
 """
 
 import gzip
-import hashlib
 import math
 import struct
 import zlib
@@ -19,8 +18,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fewlabel.data.dataset import Dataset, fingerprint_of
-from fewlabel.data.images import squares
+from fewlabel.data.dataset import Dataset
+from fewlabel.data.in_memory import image_dataset
 from fewlabel.errors import UserError
 
 __all__ = ["open_idx"]
@@ -53,16 +52,13 @@ def open_idx(folder: Path, size: int | None = None) -> Dataset:
         images = np.concatenate([images, held_out])
         labels = np.concatenate([labels, their_labels])
     names = _class_names(folder, int(labels.max()) + 1)
-    digest = hashlib.blake2b(images.tobytes() + labels.tobytes()).hexdigest()
-    pixels = squares(images[..., None], size)
-    own_test = np.arange(n_train, len(images))
-    return Dataset(
+    return image_dataset(
         name=folder.resolve().name,
-        values=pixels,
+        images=images[..., None],
         labels=labels.astype(np.int64),
         class_names=names,
-        fingerprint=fingerprint_of("idx", digest, n_train, pixels.shape, names),
-        test=own_test if len(own_test) else None,
+        size=size,
+        test_from=n_train if len(images) > n_train else None,
     )
 
 

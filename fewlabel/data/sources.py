@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fewlabel.data.arrays import open_npz
+from fewlabel.data.cifar import open_cifar10, open_cifar100
 from fewlabel.data.dataset import Dataset
 from fewlabel.data.decoded import Progress
 from fewlabel.data.digits import load_digits
@@ -40,6 +41,8 @@ class Form(NamedTuple):
 
 
 FORMS: dict[str, Form] = {
+    "cifar10": Form(open_cifar10, "the files of CIFAR-10, binary or Python version"),
+    "cifar100": Form(open_cifar100, "the files of CIFAR-100, the fine classes, either version"),
     "mnist": Form(open_idx, "IDX files, in gzip or not, of MNIST, Fashion-MNIST or KMNIST"),
 }
 """What may stand before the colon in PREFIX:PATH."""
