@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from fewlabel.cli.options import Json, print_json, say
+from fewlabel.cli.options import Json, Strict, print_json, say
 
 __all__ = ["train"]
 
@@ -58,6 +58,7 @@ def train(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Change any field of the configuration."),
     ] = None,
+    strict: Strict = False,
     as_json: Json = False,
 ) -> None:
     """Train a score model on all data and a classifier on the few labels.
@@ -83,6 +84,7 @@ def train(
         config=config,
         overrides=set_ or (),
         device=device,
+        strict=strict,
     )
     if as_json:
         print_json(summary(run.folder))

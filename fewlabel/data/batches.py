@@ -5,7 +5,6 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from fewlabel.batch import Batch, Part
 from fewlabel.data.dataset import Dataset
@@ -14,8 +13,6 @@ from fewlabel.errors import UserError
 from fewlabel.randomness import generator_for
 
 __all__ = ["Batches"]
-
-_PRELOAD_BYTES = 256 * 2**20
 
 
 class Batches:
@@ -54,8 +51,6 @@ class Batches:
         for part, order in self._orders.items():
             if not order.members.size:
                 raise UserError(_no_examples(part, splits))
-        self._wanted = np.unique(np.concatenate([o.members for o in self._orders.values()]))
-        self._preloaded = self._preload()
 
     def at(self, step: int) -> dict[Part, Batch]:
         """The batch of each part at a step."""
@@ -66,20 +61,8 @@ class Batches:
         start = (step * self._world + self._rank) * rows
         indices = self._orders[part].between(start, start + rows)
         labels = self._labels[torch.from_numpy(indices)]
-        return Batch(self._examples(indices), labels.to(self._device))
-
-    def _preload(self) -> Tensor | None:
-        """The examples of the parts, on the device, if they are small."""
-        n_bytes = 4 * len(self._wanted) * int(np.prod(self._dataset.shape))
-        if n_bytes > _PRELOAD_BYTES:
-            return None
-        return self._dataset.examples(self._wanted).to(self._device)
-
-    def _examples(self, indices: NDArray[np.int64]) -> Tensor:
-        if self._preloaded is None:
-            return self._dataset.examples(indices).to(self._device)
-        rows = torch.from_numpy(np.searchsorted(self._wanted, indices))
-        return self._preloaded[rows.to(self._device)]
+        x = self._dataset.examples(indices)
+        return Batch(x.to(self._device), labels.to(self._device))
 
 
 class _Order:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import mmap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -16,7 +17,7 @@ __all__ = ["Dataset", "Indices", "fingerprint_of"]
 Indices = Sequence[int] | NDArray[np.int64] | Tensor
 """Which examples of a dataset, in order."""
 
-_CHUNK_BYTES = 16 * 2**20
+_CHUNK_BYTES = 2**20
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -41,7 +42,7 @@ class Dataset:
     values: NDArray[np.uint8] | NDArray[np.float32]
     labels: NDArray[np.int64]
     class_names: tuple[str, ...]
-    files: tuple[str, ...] | None = None
+    files: Sequence[str] | None = None
     skipped: tuple[str, ...] = ()
     fingerprint: str
     test: NDArray[np.int64] | None = None
@@ -64,9 +65,20 @@ class Dataset:
         """K."""
         return len(self.class_names)
 
+    def warning(self) -> str | None:
+        """What people should know of files that were left out, in one line, if any were."""
+        n = len(self.skipped)
+        if not n:
+            return None
+        return (
+            f"{n} broken image{'s' if n > 1 else ''} of {self.name} left out, such as "
+            f"{self.skipped[0]} (--strict makes this an error)"
+        )
+
     def examples(self, indices: Indices) -> Tensor:
         """The examples, float32: images in [−1, 1], (n, C, H, W); vectors as they are, (n, D)."""
         chosen = np.asarray(self.values[np.asarray(indices, dtype=np.int64)])
+        _let_go(self.values)
         if chosen.ndim == 2:
             return torch.from_numpy(np.ascontiguousarray(chosen, dtype=np.float32))
         x = torch.from_numpy(np.ascontiguousarray(chosen.transpose(0, 3, 1, 2)))
@@ -86,6 +98,16 @@ class Dataset:
         rows = max(1, _CHUNK_BYTES // int(np.prod(self.shape)))
         for start in range(0, len(indices), rows):
             yield indices[start : start + rows]
+
+
+def _let_go(values: NDArray) -> None:
+    """Keep what was read of a memory-mapped file out of this process's memory.
+
+    The system still has it at hand as long as nobody else needs the room.
+    """
+    mapped = getattr(values, "_mmap", None)
+    if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
+        mapped.madvise(mmap.MADV_DONTNEED)
 
 
 def fingerprint_of(*facts: object) -> str:

@@ -1,7 +1,8 @@
-"""A folder's images decoded once, into an array in the cache that is memory-mapped from then on.
+"""Image files decoded once, into an array in the cache that is memory-mapped from then on.
 
 An entry is KEY.npy, (n, size, size, C) uint8, one row for each readable file, and KEY.json,
-{index of a broken file: what is wrong with it}.
+{index of a broken file: what is wrong with it}. Neither the files nor the array are ever held in
+memory as a whole.
 """
 
 import json
@@ -9,12 +10,13 @@ import os
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import BinaryIO, Protocol
 
 import numpy as np
-from numpy.lib.format import open_memmap
+from numpy.lib.format import write_array_header_1_0
 from numpy.typing import NDArray
 from PIL import UnidentifiedImageError
 
@@ -22,7 +24,7 @@ from fewlabel.data.cache import cache_folder
 from fewlabel.data.images import LARGEST_DEFAULT_SIZE, decode, short_side
 from fewlabel.errors import UserError
 
-__all__ = ["FORMAT_VERSION", "Broken", "Progress", "open_decoded"]
+__all__ = ["FORMAT_VERSION", "Broken", "Files", "Progress", "open_decoded"]
 
 Progress = Callable[[int, int], None]
 """Called with the number of files that are done and their total."""
@@ -30,14 +32,27 @@ Progress = Callable[[int, int], None]
 Broken = dict[int, str]
 """What is wrong with a file, by its index."""
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Part of every key: raise it when the same files would decode to other pixels."""
 
-_ROWS_AT_ONCE = 1024
+_ROWS_AT_ONCE = 256
+
+
+class Files(Protocol):
+    """Image files that are opened one at a time."""
+
+    def __len__(self) -> int:
+        """How many there are."""
+
+    def name(self, row: int) -> str:
+        """What to call one of them to people."""
+
+    def open(self, row: int) -> BinaryIO:
+        """Its bytes."""
 
 
 def open_decoded(
-    files: Sequence[Path], size: int | None, key: str, strict: bool, progress: Progress | None
+    files: Files, size: int | None, key: str, strict: bool, progress: Progress | None
 ) -> tuple[NDArray[np.uint8], Broken]:
     """The pixels of the readable files, in order, and what is wrong with the others.
 
@@ -71,36 +86,29 @@ def _load(target: Path, n_files: int) -> tuple[NDArray[np.uint8], Broken] | None
 
 
 def _make(
-    files: Sequence[Path],
-    size: int | None,
-    target: Path,
-    strict: bool,
-    progress: Progress | None,
+    files: Files, size: int | None, target: Path, strict: bool, progress: Progress | None
 ) -> None:
     side = size or _most_frequent_side(files)
-    with _scratch_folder(target.parent, 2 * len(files) * side * side * 3) as scratch:
-        all_rows = Path(scratch) / "all.npy"
-        pixels = open_memmap(all_rows, "w+", np.uint8, (len(files), side, side, 3))
-        broken, channels = _decode_into(pixels, files, progress)
-        _check_broken(files, broken, strict)
-        if broken or channels == 1:
-            kept = np.setdiff1d(np.arange(len(files)), list(broken))
-            ready = Path(scratch) / "kept.npy"
-            _copy(pixels, kept, channels, ready)
-        else:
-            pixels.flush()
-            ready = all_rows
-        notes = Path(scratch) / "broken.json"
-        notes.write_text(json.dumps(broken))
-        os.replace(notes, target.with_suffix(".json"))
-        os.replace(ready, target)
-
-
-def _most_frequent_side(files: Sequence[Path]) -> int:
-    sides: Counter[int] = Counter()
-    for path in files:
+    with _scratch_folder(target.parent, 2 * len(files) * side * side * 3) as folder:
+        scratch = Path(folder)
         try:
-            sides[short_side(path)] += 1
+            broken, channels = _decode_into(scratch / "rgb", files, side, progress)
+            _check_broken(files, broken, strict)
+            shape = (len(files) - len(broken), side, side, channels)
+            _write_array(scratch / "ready.npy", scratch / "rgb", shape)
+            (scratch / "broken.json").write_text(json.dumps(broken))
+            os.replace(scratch / "broken.json", target.with_suffix(".json"))
+            os.replace(scratch / "ready.npy", target)
+        except OSError as error:
+            raise _unwritable(target.parent, error) from error
+
+
+def _most_frequent_side(files: Files) -> int:
+    sides: Counter[int] = Counter()
+    for row in range(len(files)):
+        try:
+            with files.open(row) as stream:
+                sides[short_side(stream)] += 1
         except Exception:  # a broken file: decoding will say so
             continue
     largest_first = sorted(sides.items(), reverse=True)
@@ -109,67 +117,96 @@ def _most_frequent_side(files: Sequence[Path]) -> int:
 
 
 def _decode_into(
-    pixels: NDArray[np.uint8], files: Sequence[Path], progress: Progress | None
+    path: Path, files: Files, side: int, progress: Progress | None
 ) -> tuple[Broken, int]:
-    """Fill the rows of pixels; returns the broken files and how many channels are needed."""
+    """Write readable images as RGB; returns the broken ones and the channels that are needed.
 
-    def one(row: int) -> tuple[int, str]:
-        try:
-            decoded = decode(files[row], pixels.shape[1])
-        except Exception as error:  # on bad bytes decoders raise anything
-            return 0, _what_is_wrong(error, files[row])
-        pixels[row] = decoded
-        return decoded.shape[-1], ""
-
+    Threads do it side by side: Pillow decodes and resizes without Python's lock.
+    """
     broken: Broken = {}
     channels = 1
-    pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1))
-    try:
-        for row, (n, wrong) in enumerate(pool.map(one, range(len(files)))):
-            if wrong:
-                broken[row] = wrong
-            channels = max(channels, n)
+    pixels = np.empty((side, side, 3), np.uint8)
+    with path.open("wb") as stream:
+        for row, found in enumerate(_decoded(files, side)):
+            if isinstance(found, str):
+                broken[row] = found
+            else:
+                channels = max(channels, found.shape[-1])
+                pixels[:] = found
+                stream.write(pixels.data)
             if progress is not None:
                 progress(row + 1, len(files))
-    finally:
-        pool.shutdown(cancel_futures=True)
     return broken, channels
 
 
-def _what_is_wrong(error: Exception, path: Path) -> str:
+def _decoded(files: Files, side: int) -> Iterator[NDArray[np.uint8] | str]:
+    """The pixels of each file, or what is wrong with it, a few files ahead."""
+
+    def one(row: int) -> NDArray[np.uint8] | str:
+        with _opened(files, row) as stream:
+            try:
+                return decode(stream, side)
+            except Exception as error:  # on bad bytes decoders raise anything
+                return _what_is_wrong(error, stream, files.name(row))
+
+    pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1))
+    try:
+        for start in range(0, len(files), _ROWS_AT_ONCE):
+            yield from pool.map(one, range(start, min(start + _ROWS_AT_ONCE, len(files))))
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _opened(files: Files, row: int) -> BinaryIO:
+    try:
+        return files.open(row)
+    except OSError as error:
+        raise _unreadable(files.name(row), error) from error
+
+
+def _what_is_wrong(error: Exception, stream: BinaryIO, name: str) -> str:
     """The fault of a file. A fault of the system, which may pass, is raised: never cached."""
     if isinstance(error, UnidentifiedImageError):
-        return "not an image" if path.stat().st_size else "an empty file"
+        return "not an image" if stream.seek(0, os.SEEK_END) else "an empty file"
     if isinstance(error, OSError) and error.errno is not None:
-        raise UserError(
-            f"{path} cannot be opened ({error.strerror}): make it readable or remove it"
-        ) from error
+        raise _unreadable(name, error) from error
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def _check_broken(files: Sequence[Path], broken: Broken, strict: bool) -> None:
+def _unreadable(name: str, error: OSError) -> UserError:
+    reason = error.strerror or str(error)
+    return UserError(f"{name} cannot be opened ({reason}): make it readable or remove it")
+
+
+def _check_broken(files: Files, broken: Broken, strict: bool) -> None:
     if not broken or (not strict and len(broken) < len(files)):
         return
     first = min(broken)
+    them = "it" if len(broken) == 1 else "them"
+    skip = ", or leave --strict out to skip " + them if len(broken) < len(files) else ""
     raise UserError(
-        f"broken image {files[first]} ({broken[first]}), {len(broken)} of {len(files)} images are "
-        f"broken: remove or replace {'it' if len(broken) == 1 else 'them'}"
+        f"broken image {files.name(first)} ({broken[first]}), {len(broken)} of {len(files)} "
+        f"images are broken: remove or replace {them}{skip}"
     )
 
 
-def _copy(pixels: NDArray[np.uint8], rows: NDArray[np.int64], channels: int, path: Path) -> None:
-    shape = (len(rows), *pixels.shape[1:3], channels)
-    out = open_memmap(path, "w+", np.uint8, shape)
-    for start in range(0, len(rows), _ROWS_AT_ONCE):
-        chosen = rows[start : start + _ROWS_AT_ONCE]
-        out[start : start + len(chosen)] = pixels[chosen, ..., :channels]
-    out.flush()
+def _write_array(path: Path, rgb: Path, shape: tuple[int, int, int, int]) -> None:
+    """An .npy file of the first channels of RGB pixels."""
+    row_bytes = shape[1] * shape[2] * 3
+    with path.open("wb") as out, rgb.open("rb") as source:
+        facts = {"descr": "|u1", "fortran_order": False, "shape": shape}
+        write_array_header_1_0(out, facts)
+        while content := source.read(_ROWS_AT_ONCE * row_bytes):
+            pixels = np.frombuffer(content, np.uint8).reshape(-1, 3)
+            out.write(np.ascontiguousarray(pixels[:, : shape[-1]]).data)
+        out.flush()
+        os.fsync(out.fileno())
 
 
 def _scratch_folder(cache: Path, n_bytes: int) -> tempfile.TemporaryDirectory[str]:
     """A folder within the cache, so that its files can be renamed into place.
 
-    It must have room: writing to a memory map on a full disk would kill the process.
+    It must have room: better to say so before the work than at its end.
     """
     try:
         cache.mkdir(parents=True, exist_ok=True)
@@ -181,7 +218,11 @@ def _scratch_folder(cache: Path, n_bytes: int) -> tempfile.TemporaryDirectory[st
             )
         return tempfile.TemporaryDirectory(prefix="decoding-", dir=cache)
     except OSError as error:
-        raise UserError(
-            f"the image cache {cache} cannot be written ({error.strerror}): "
-            "set FEWLABEL_CACHE to a folder that can"
-        ) from error
+        raise _unwritable(cache, error) from error
+
+
+def _unwritable(cache: Path, error: OSError) -> UserError:
+    return UserError(
+        f"the image cache {cache} cannot be written ({error.strerror or error}): make room or set "
+        "FEWLABEL_CACHE to a folder that can"
+    )

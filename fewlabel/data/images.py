@@ -1,6 +1,7 @@
 """Images → square uint8 pixels, whatever their format, mode, orientation and size."""
 
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,7 @@ LARGEST_DEFAULT_SIZE = 64
 _GREY_16_BIT = 2**16 - 1
 
 
-def decode(path: Path, size: int) -> NDArray[np.uint8]:
+def decode(source: Path | BinaryIO, size: int) -> NDArray[np.uint8]:
     """The central square of an image, antialiased to size × size.
 
     Turned as its EXIF data say, transparency on white, 16-bit grey scaled to 8 bits.
@@ -28,7 +29,7 @@ def decode(path: Path, size: int) -> NDArray[np.uint8]:
         (size, size, 1) if its pixels are grey, in whatever mode they are stored; else
         (size, size, 3).
     """
-    with Image.open(path) as opened:
+    with Image.open(source) as opened:
         image = _to_grey_or_rgb(ImageOps.exif_transpose(opened))
     pixels = np.asarray(_square(image, size))
     if pixels.ndim == 2:
@@ -68,9 +69,9 @@ def check_size(size: int | None) -> None:
         raise UserError(f"image size {size} is not positive: give a number of pixels such as 32")
 
 
-def short_side(path: Path) -> int:
+def short_side(source: Path | BinaryIO) -> int:
     """The shorter side of an image in pixels, from its header."""
-    with Image.open(path) as image:
+    with Image.open(source) as image:
         return min(image.size)
 
 

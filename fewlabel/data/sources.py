@@ -68,7 +68,10 @@ def _form_of(data: str) -> tuple[str, str]:
 
 
 def open_dataset(
-    data: str | os.PathLike[str], size: int | None = None, progress: Progress | None = None
+    data: str | os.PathLike[str],
+    size: int | None = None,
+    progress: Progress | None = None,
+    strict: bool = False,
 ) -> Dataset:
     """Open a built-in dataset, a folder of images, an `.npz` file or PREFIX:PATH.
 
@@ -78,6 +81,7 @@ def open_dataset(
             ``./digits`` or a `pathlib.Path`.
         size: side of the images; None for the data's own, see `open_folder`.
         progress: called as ``progress(done, total)`` while images are decoded.
+        strict: raise on a broken image; else leave it out and name it in ``skipped``.
     """
     if isinstance(data, str) and data in BUILTIN:
         return BUILTIN[data].load(size)
@@ -88,7 +92,7 @@ def open_dataset(
         raise UserError(_not_found(os.fspath(data)))
     if Path(data).suffix == ".npz":
         return open_npz(Path(data), size)
-    return open_folder(data, size, progress)
+    return open_folder(data, size, progress, strict)
 
 
 def _open_form(prefix: str, path: str, size: int | None) -> Dataset:

@@ -1,6 +1,7 @@
 """From what a user asked for to the whole configuration of a run, before anything is built."""
 
 import os
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,7 @@ def plan(
     score: Path | None = None,
     config: Path | None = None,
     overrides: Iterable[str] = (),
+    strict: bool = False,
 ) -> Plan:
     """Resolve a configuration: preset, then YAML file, then options, then `--set`, key by key.
 
@@ -59,6 +61,7 @@ def plan(
         score: the run whose score model is used.
         config: a YAML file such as the config.yaml of a run.
         overrides: "dotted.key=value" strings; values are YAML.
+        strict: refuse broken images, rather than leave them out and say so.
 
     Raises:
         UserError: for whatever is wrong with them or the data.
@@ -79,7 +82,7 @@ def plan(
     of_request = {key: asked[key] for key in Request.model_fields if key in asked}
     request = validated(of_request, "configuration", Request)
     methods.find_method(request.method)
-    dataset = _open(request)
+    dataset = _open(request, strict)
     splits = draw_splits(dataset, request.labels, request.seed)
     asked["preset"] = request.preset or presets.preset_for(dataset.shape)
     asked.setdefault("sigma_data", round(dataset.spread(splits.train), 4))
@@ -126,9 +129,12 @@ def _check_weights(config: Config) -> None:
             )
 
 
-def _open(request: Request) -> Dataset:
+def _open(request: Request, strict: bool) -> Dataset:
     with track("reading images") as task:
-        return open_dataset(request.data, request.size, task.set)
+        dataset = open_dataset(request.data, request.size, task.set, strict)
+    if warning := dataset.warning():
+        print(warning, file=sys.stderr)
+    return dataset
 
 
 def _shared_score(folder: Path, method: str, dataset: Dataset) -> dict[str, Any]:

@@ -50,6 +50,7 @@ def train(
     config: str | os.PathLike[str] | None = None,
     overrides: Iterable[str] = (),
     device: str | None = None,
+    strict: bool = False,
 ) -> Run:
     """Train a score model on all data and a classifier on the few labels.
 
@@ -69,6 +70,7 @@ def train(
         config: a YAML file, such as the config.yaml of another run.
         overrides: "dotted.key=value" for any field of the configuration.
         device: such as "cpu" or "cuda"; by default a GPU if there is one.
+        strict: refuse broken images, rather than leave them out and say so.
 
     Returns:
         The finished run.
@@ -87,6 +89,7 @@ def train(
         score=Path(score) if score is not None else None,
         config=Path(config) if config is not None else None,
         overrides=overrides,
+        strict=strict,
     )
     folder = RunFolder(out)
     _check_folder(folder, planned)
