@@ -45,8 +45,8 @@ def datasets(as_json: Json = False) -> None:
     _list([{"name": name, "summary": row.summary} for name, row in BUILTIN.items()], as_json)
     if not as_json:
         say("FOLDER         one sub-folder per class, and unlabeled/ for images without a label")
-        for prefix, form in FORMS.items():
-            say(f"{prefix + ':PATH':<14} {form.summary}")
+        for prefix, summary in FORMS.items():
+            say(f"{prefix + ':PATH':<14} {summary}")
         say("FILE.npz       arrays: images (N,H,W[,C]) uint8 or vectors (N,D), and labels (N,)")
 
 

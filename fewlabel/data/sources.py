@@ -12,11 +12,12 @@ from fewlabel.data.dataset import Dataset
 from fewlabel.data.decoded import Progress
 from fewlabel.data.digits import load_digits
 from fewlabel.data.folder import open_folder
+from fewlabel.data.hub import open_hub
 from fewlabel.data.idx import open_idx
 from fewlabel.data.moons import load_moons
 from fewlabel.errors import UserError
 
-__all__ = ["BUILTIN", "FORMS", "Builtin", "Form", "absolute", "open_dataset"]
+__all__ = ["BUILTIN", "FORMS", "Builtin", "absolute", "open_dataset"]
 
 
 class Builtin(NamedTuple):
@@ -33,19 +34,19 @@ BUILTIN: dict[str, Builtin] = {
 """The built-in datasets by name."""
 
 
-class Form(NamedTuple):
-    """A form of files named by a prefix, as `mnist:FOLDER`: how to open it, and one line on it."""
-
-    open: Callable[[Path, int | None], Dataset]
-    summary: str
-
-
-FORMS: dict[str, Form] = {
-    "cifar10": Form(open_cifar10, "the files of CIFAR-10, binary or Python version"),
-    "cifar100": Form(open_cifar100, "the files of CIFAR-100, the fine classes, either version"),
-    "mnist": Form(open_idx, "IDX files, in gzip or not, of MNIST, Fashion-MNIST or KMNIST"),
+FORMS: dict[str, str] = {
+    "cifar10": "the files of CIFAR-10, binary or Python version",
+    "cifar100": "the files of CIFAR-100, the fine classes, either version",
+    "mnist": "IDX files, in gzip or not, of MNIST, Fashion-MNIST or KMNIST",
+    "hf": "what the datasets library loads: a folder, or a name on the hub (extra: hub)",
 }
-"""What may stand before the colon in PREFIX:PATH."""
+"""What may stand before the colon in PREFIX:PATH, and one line on it."""
+
+_READERS: dict[str, Callable[[Path, int | None], Dataset]] = {
+    "cifar10": open_cifar10,
+    "cifar100": open_cifar100,
+    "mnist": open_idx,
+}
 
 
 def absolute(data: str | os.PathLike[str]) -> str:
@@ -86,8 +87,10 @@ def open_dataset(
     if isinstance(data, str) and data in BUILTIN:
         return BUILTIN[data].load(size)
     prefix, path = _form_of(os.fspath(data))
+    if prefix == "hf":
+        return open_hub(path, size, progress, strict)
     if prefix:
-        return _open_form(prefix, path, size)
+        return _open_files(prefix, path, size)
     if not data or not Path(data).exists():
         raise UserError(_not_found(os.fspath(data)))
     if Path(data).suffix == ".npz":
@@ -95,10 +98,10 @@ def open_dataset(
     return open_folder(data, size, progress, strict)
 
 
-def _open_form(prefix: str, path: str, size: int | None) -> Dataset:
+def _open_files(prefix: str, path: str, size: int | None) -> Dataset:
     if not path or not Path(path).exists():
         raise UserError(f"{prefix}:{path}: there is no such file or folder: check the path")
-    return FORMS[prefix].open(Path(path), size)
+    return _READERS[prefix](Path(path), size)
 
 
 def _not_found(data: str) -> str:

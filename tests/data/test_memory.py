@@ -9,8 +9,8 @@ from PIL import Image
 from fewlabel.data import Batches, Splits, draw_splits, open_dataset
 from fewlabel.files import write_json
 
-PIXELS = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
-FEW, MANY = 700, 2700
+PIXELS = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
+FEW, MANY = 400, 1400
 BYTES_A_FILE = 200
 
 
@@ -33,7 +33,7 @@ def use(root: Path, scratch: Path) -> None:
     write_json(scratch / "labels.json", splits.to_json())
     splits = Splits.from_json(json.loads((scratch / "labels.json").read_text()))
     batches = Batches(dataset, splits, {"labelled": 8, "unlabelled": 8, "all": 8}, seed=0)
-    for step in range(len(dataset) // 4):
+    for step in range(len(dataset) // 16):
         batches.at(step)
 
 
@@ -47,7 +47,7 @@ def peak(root: Path, scratch: Path) -> int:
 
 
 def test_memory_grows_by_an_index_only(tmp_path: Path) -> None:
-    """A picture has 768 bytes of pixels and a file of more: neither is kept."""
+    """A picture has 3072 bytes of pixels and a file of more: neither is kept."""
     use(folder_of(20, tmp_path), tmp_path)  # what is loaded and kept once
     few, many = (peak(folder_of(n, tmp_path), tmp_path) for n in (FEW, MANY))
     assert (many - few) / (MANY - FEW) < BYTES_A_FILE
