@@ -4,8 +4,8 @@ import hashlib
 import json
 import math
 import mmap
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -31,6 +31,7 @@ class Dataset:
         class_names: the name of each class.
         files: the file of each example, relative to the dataset's folder, if it has files.
         skipped: the files left out because they are broken.
+        sizes: how many images there are of each size, such as {"640×480": 12}, as they are stored.
         fingerprint: equal for equal datasets, wherever they are stored.
         test: the examples that the source itself names as its test part, if it does; they are
             held out for the final figures, instead of `test_fraction`.
@@ -44,6 +45,7 @@ class Dataset:
     class_names: tuple[str, ...]
     files: Sequence[str] | None = None
     skipped: tuple[str, ...] = ()
+    sizes: Mapping[str, int] = field(default_factory=dict)
     fingerprint: str
     test: NDArray[np.int64] | None = None
     test_fraction: float = 0.0

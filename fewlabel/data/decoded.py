@@ -1,8 +1,8 @@
 """Image files decoded once, into an array in the cache that is memory-mapped from then on.
 
 An entry is KEY.npy, (n, size, size, C) uint8, one row for each readable file, and KEY.json,
-{index of a broken file: what is wrong with it}. Neither the files nor the array are ever held in
-memory as a whole.
+{"broken": {index of a file: what is wrong with it}, "sizes": {"WIDTH×HEIGHT": how many files}}.
+Neither the files nor the array are ever held in memory as a whole.
 """
 
 import json
@@ -12,6 +12,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -21,21 +22,37 @@ from numpy.typing import NDArray
 from PIL import UnidentifiedImageError
 
 from fewlabel.data.cache import cache_folder
-from fewlabel.data.images import LARGEST_DEFAULT_SIZE, decode, short_side
+from fewlabel.data.images import LARGEST_DEFAULT_SIZE, decode, size_of
 from fewlabel.errors import UserError
 
-__all__ = ["FORMAT_VERSION", "Broken", "Files", "Progress", "open_decoded"]
+__all__ = ["FORMAT_VERSION", "Decoded", "Files", "Progress", "open_decoded"]
 
 Progress = Callable[[int, int], None]
 """Called with the number of files that are done and their total."""
 
-Broken = dict[int, str]
-"""What is wrong with a file, by its index."""
+
+@dataclass(frozen=True)
+class Decoded:
+    """Image files as pixels.
+
+    Attributes:
+        images: (n, size, size, C) uint8, memory-mapped: the readable files, in order.
+        broken: what is wrong with each of the others, by its index.
+        sizes: how many readable files there are of each size, as "640×480".
+    """
+
+    images: NDArray[np.uint8]
+    broken: dict[int, str]
+    sizes: dict[str, int]
+
 
 FORMAT_VERSION = 2
 """Part of every key: raise it when the same files would decode to other pixels."""
 
 _ROWS_AT_ONCE = 256
+_SIZES = 200  # as many different ones are counted, so that they do not fill the memory
+
+_OfFile = tuple[NDArray[np.uint8], tuple[int, int]] | str
 
 
 class Files(Protocol):
@@ -53,8 +70,8 @@ class Files(Protocol):
 
 def open_decoded(
     files: Files, size: int | None, key: str, strict: bool, progress: Progress | None
-) -> tuple[NDArray[np.uint8], Broken]:
-    """The pixels of the readable files, in order, and what is wrong with the others.
+) -> Decoded:
+    """The pixels of the readable files, and what is wrong with the others.
 
     Args:
         files: the image files.
@@ -70,19 +87,20 @@ def open_decoded(
         found = _load(target, len(files))
         if found is None:
             raise UserError(f"the image cache {target} cannot be read back: remove it")
-    _check_broken(files, found[1], strict)
+    _check_broken(files, found.broken, strict)
     return found
 
 
-def _load(target: Path, n_files: int) -> tuple[NDArray[np.uint8], Broken] | None:
+def _load(target: Path, n_files: int) -> Decoded | None:
     """The entry, or None if it is absent or does not fit."""
     try:
         images = np.load(target, mmap_mode="r")
         noted = json.loads(target.with_suffix(".json").read_text())
-    except (OSError, EOFError, ValueError):
+        broken = {int(row): reason for row, reason in noted["broken"].items()}
+        found = Decoded(images, broken, noted["sizes"])
+    except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    broken = {int(row): reason for row, reason in noted.items()}
-    return (images, broken) if len(images) + len(broken) == n_files else None
+    return found if len(images) + len(broken) == n_files else None
 
 
 def _make(
@@ -92,12 +110,13 @@ def _make(
     with _scratch_folder(target.parent, 2 * len(files) * side * side * 3) as folder:
         scratch = Path(folder)
         try:
-            broken, channels = _decode_into(scratch / "rgb", files, side, progress)
-            _check_broken(files, broken, strict)
-            shape = (len(files) - len(broken), side, side, channels)
+            facts = _decode_into(scratch / "rgb", files, side, progress)
+            _check_broken(files, facts.broken, strict)
+            shape = (len(files) - len(facts.broken), side, side, facts.channels)
             _write_array(scratch / "ready.npy", scratch / "rgb", shape)
-            (scratch / "broken.json").write_text(json.dumps(broken))
-            os.replace(scratch / "broken.json", target.with_suffix(".json"))
+            noted = {"broken": facts.broken, "sizes": facts.sizes}
+            (scratch / "facts.json").write_text(json.dumps(noted))
+            os.replace(scratch / "facts.json", target.with_suffix(".json"))
             os.replace(scratch / "ready.npy", target)
         except OSError as error:
             raise _unwritable(target.parent, error) from error
@@ -108,7 +127,7 @@ def _most_frequent_side(files: Files) -> int:
     for row in range(len(files)):
         try:
             with files.open(row) as stream:
-                sides[short_side(stream)] += 1
+                sides[min(size_of(stream))] += 1
         except Exception:  # a broken file: decoding will say so
             continue
     largest_first = sorted(sides.items(), reverse=True)
@@ -116,36 +135,50 @@ def _most_frequent_side(files: Files) -> int:
     return min(side, LARGEST_DEFAULT_SIZE)
 
 
-def _decode_into(
-    path: Path, files: Files, side: int, progress: Progress | None
-) -> tuple[Broken, int]:
-    """Write readable images as RGB; returns the broken ones and the channels that are needed.
+@dataclass
+class _Facts:
+    """What becomes known of files while they are decoded."""
+
+    broken: dict[int, str] = field(default_factory=dict)
+    sizes: Counter[str] = field(default_factory=Counter)
+    channels: int = 1
+
+    def add(self, pixels: NDArray[np.uint8], size: tuple[int, int]) -> None:
+        self.channels = max(self.channels, pixels.shape[-1])
+        text = f"{size[0]}×{size[1]}"
+        is_new = text not in self.sizes
+        self.sizes["others" if is_new and len(self.sizes) >= _SIZES else text] += 1
+
+
+def _decode_into(path: Path, files: Files, side: int, progress: Progress | None) -> _Facts:
+    """Write readable images as RGB.
 
     Threads do it side by side: Pillow decodes and resizes without Python's lock.
     """
-    broken: Broken = {}
-    channels = 1
+    facts = _Facts()
     pixels = np.empty((side, side, 3), np.uint8)
     with path.open("wb") as stream:
         for row, found in enumerate(_decoded(files, side)):
             if isinstance(found, str):
-                broken[row] = found
+                facts.broken[row] = found
             else:
-                channels = max(channels, found.shape[-1])
-                pixels[:] = found
+                facts.add(*found)
+                pixels[:] = found[0]
                 stream.write(pixels.data)
             if progress is not None:
                 progress(row + 1, len(files))
-    return broken, channels
+    return facts
 
 
-def _decoded(files: Files, side: int) -> Iterator[NDArray[np.uint8] | str]:
-    """The pixels of each file, or what is wrong with it, a few files ahead."""
+def _decoded(files: Files, side: int) -> Iterator[_OfFile]:
+    """The pixels and the size of each file, or what is wrong with it, a few files ahead."""
 
-    def one(row: int) -> NDArray[np.uint8] | str:
+    def one(row: int) -> _OfFile:
         with _opened(files, row) as stream:
             try:
-                return decode(stream, side)
+                size = size_of(stream)
+                stream.seek(0)
+                return decode(stream, side), size
             except Exception as error:  # on bad bytes decoders raise anything
                 return _what_is_wrong(error, stream, files.name(row))
 
@@ -178,7 +211,7 @@ def _unreadable(name: str, error: OSError) -> UserError:
     return UserError(f"{name} cannot be opened ({reason}): make it readable or remove it")
 
 
-def _check_broken(files: Files, broken: Broken, strict: bool) -> None:
+def _check_broken(files: Files, broken: dict[int, str], strict: bool) -> None:
     if not broken or (not strict and len(broken) < len(files)):
         return
     first = min(broken)

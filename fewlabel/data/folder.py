@@ -61,17 +61,20 @@ def open_folder(
         ) from error
     key = fingerprint_of(FORMAT_VERSION, str(root.resolve()), size, listing.place())
     files = _OnDisk(root, listing.files)
-    images, broken = open_decoded(files, size, key, strict, progress)
-    readable = listing.without(broken)
+    decoded = open_decoded(files, size, key, strict, progress)
+    readable = listing.without(decoded.broken)
     _check_classes(root, readable)
     return Dataset(
         name=root.resolve().name,
-        values=images,
+        values=decoded.images,
         labels=readable.labels,
         class_names=readable.class_names,
         files=readable.files,
-        skipped=tuple(listing.files[row] for row in sorted(broken)),
-        fingerprint=fingerprint_of(readable.content(), readable.class_names, images.shape[1]),
+        skipped=tuple(listing.files[row] for row in sorted(decoded.broken)),
+        sizes=decoded.sizes,
+        fingerprint=fingerprint_of(
+            readable.content(), readable.class_names, decoded.images.shape[1]
+        ),
     )
 
 

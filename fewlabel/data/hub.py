@@ -53,17 +53,18 @@ def open_hub(
     content = hashlib.blake2b(files.sizes().tobytes(), digest_size=16).hexdigest()
     made = [part._fingerprint for part in parts.values()]
     key = fingerprint_of(FORMAT_VERSION, "hf", made, content, size)
-    images, broken = open_decoded(files, size, key, strict, progress)
-    kept = np.setdiff1d(np.arange(len(files)), list(broken))
+    decoded = open_decoded(files, size, key, strict, progress)
+    kept = np.setdiff1d(np.arange(len(files)), list(decoded.broken))
     n_test = len(parts["test"]) if len(parts) > 1 and "test" in parts else 0
     facts = hashlib.blake2b(labels[kept].tobytes(), digest_size=16).hexdigest()
     return Dataset(
         name=name,
-        values=images,
+        values=decoded.images,
         labels=labels[kept],
         class_names=class_names,
-        skipped=tuple(files.name(row) for row in sorted(broken)),
-        fingerprint=fingerprint_of(content, facts, class_names, n_test, images.shape),
+        skipped=tuple(files.name(row) for row in sorted(decoded.broken)),
+        sizes=decoded.sizes,
+        fingerprint=fingerprint_of(content, facts, class_names, n_test, decoded.images.shape),
         test=np.flatnonzero(kept >= len(files) - n_test) if n_test else None,
     )
 

@@ -9,7 +9,7 @@ from PIL import Image, ImageOps
 
 from fewlabel.errors import UserError
 
-__all__ = ["LARGEST_DEFAULT_SIZE", "SUFFIXES", "check_size", "decode", "short_side", "squares"]
+__all__ = ["LARGEST_DEFAULT_SIZE", "SUFFIXES", "check_size", "decode", "size_of", "squares"]
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"})
 """The files that are taken for images, by the lower-case end of their name."""
@@ -69,10 +69,10 @@ def check_size(size: int | None) -> None:
         raise UserError(f"image size {size} is not positive: give a number of pixels such as 32")
 
 
-def short_side(source: Path | BinaryIO) -> int:
-    """The shorter side of an image in pixels, from its header."""
+def size_of(source: Path | BinaryIO) -> tuple[int, int]:
+    """Width and height of an image in pixels, from its header."""
     with Image.open(source) as image:
-        return min(image.size)
+        return image.size
 
 
 def _square(image: Image.Image, size: int) -> Image.Image:

@@ -39,6 +39,7 @@ def image_dataset(
         values=values,
         labels=labels.astype(np.int64),
         class_names=class_names,
+        sizes={f"{images.shape[2]}×{images.shape[1]}": len(images)},
         fingerprint=fingerprint_of(digest.hexdigest(), values.shape, class_names, test_from),
         test=own_test,
     )
