@@ -58,6 +58,9 @@ def train(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Change any field of the configuration."),
     ] = None,
+    balance: Annotated[
+        bool, typer.Option("--balance", help="Draw labelled examples equally often of each class.")
+    ] = False,
     strict: Strict = False,
     as_json: Json = False,
 ) -> None:
@@ -85,6 +88,7 @@ def train(
         overrides=set_ or (),
         device=device,
         strict=strict,
+        balance=balance,
     )
     if as_json:
         print_json(summary(run.folder))

@@ -51,6 +51,7 @@ def plan(
     config: Path | None = None,
     overrides: Iterable[str] = (),
     strict: bool = False,
+    balance: bool = False,
 ) -> Plan:
     """Resolve a configuration: preset, then YAML file, then options, then `--set`, key by key.
 
@@ -62,6 +63,7 @@ def plan(
         config: a YAML file such as the config.yaml of a run.
         overrides: "dotted.key=value" strings; values are YAML.
         strict: refuse broken images, rather than leave them out and say so.
+        balance: draw labelled examples equally often of each class, in both stages.
 
     Raises:
         UserError: for whatever is wrong with them or the data.
@@ -74,6 +76,8 @@ def plan(
     asked = _merged(asked, given | ({"data": absolute(data)} if data is not None else {}))
     if steps is not None:
         asked = _merged(asked, {s: {"fit": {"steps": steps}} for s in ("score", "classifier")})
+    if balance:
+        asked = _merged(asked, {s: {"fit": {"balance": True}} for s in ("score", "classifier")})
     for text in overrides:
         asked = _merged(asked, _override(text))
     if "data" not in asked:
@@ -95,6 +99,7 @@ def plan(
     resolved = validated(values, "configuration", Config)
     process.from_config(resolved.process | resolved.classifier.process)
     _check_weights(resolved)
+    _check_shares(resolved, splits)
     return Plan(resolved, dataset, splits)
 
 
@@ -126,6 +131,20 @@ def _check_weights(config: Config) -> None:
             raise UserError(
                 f"configuration: {stage}.fit.weights.{min(unknown)}: {config.method} has no such "
                 f"loss; it has {', '.join(losses)}"
+            )
+
+
+def _check_shares(config: Config, splits: Splits) -> None:
+    """Refuse rows without a label where every example shows its label."""
+    row, n_train = methods.find_method(config.method), len(splits.train)
+    for stage in row.stages:
+        share = config.fit(stage).labelled_share
+        pseudo = row.pseudo_labels and stage == "score"
+        if share not in (None, 1) and (pseudo or len(splits.labelled) == n_train):
+            raise UserError(
+                f"configuration: {stage}.fit.labelled_share: {share:g}, but all {n_train} "
+                f"training examples of {splits.data} show a label there: use fewer labels or "
+                "leave it out"
             )
 
 

@@ -51,6 +51,7 @@ def train(
     overrides: Iterable[str] = (),
     device: str | None = None,
     strict: bool = False,
+    balance: bool = False,
 ) -> Run:
     """Train a score model on all data and a classifier on the few labels.
 
@@ -71,6 +72,7 @@ def train(
         overrides: "dotted.key=value" for any field of the configuration.
         device: such as "cpu" or "cuda"; by default a GPU if there is one.
         strict: refuse broken images, rather than leave them out and say so.
+        balance: draw labelled examples equally often of each class.
 
     Returns:
         The finished run.
@@ -90,6 +92,7 @@ def train(
         config=Path(config) if config is not None else None,
         overrides=overrides,
         strict=strict,
+        balance=balance,
     )
     folder = RunFolder(out)
     _check_folder(folder, planned)
@@ -194,7 +197,8 @@ def _records(
     objective = methods.objective(method.losses(stage), models, settings.weights)
     ranks = accelerator.process_index, accelerator.num_processes
     rows = _rows(objective, settings, accelerator.num_processes)
-    batches = Batches(dataset, splits, rows, config.seed, *ranks, device)
+    drawn = settings.balance, settings.labelled_share
+    batches = Batches(dataset, splits, rows, config.seed, *ranks, device, *drawn)
     checkpoints = folder.checkpoints(stage)
     return fit(
         model, objective, batches, settings, config.seed, checkpoints, accelerator, validate, stop

@@ -130,6 +130,8 @@ def test_one_class_only(cli: Cli, pets: Path, tmp_path: Path) -> None:
         (["--method", "magic"], ["'magic'", "cg-sc-all"]),
         (["--preset", "huge"], ["'huge'", "choose one of tiny"]),
         (["--set", "score.fit.setps=3"], ["score.fit.setps", "unknown key"]),
+        (["--set", "score.fit.labelled_share=2"], ["score.fit.labelled_share", "less than or"]),
+        (["--set", "score.fit.labelled_share=0.5"], ["labelled_share", "show a label there"]),
         (["--set", "seed"], ["--set seed", "key=value"]),
         (["--set", "seed=[1"], ["--set seed=[1"]),
         (["--colour", "red"], ["--colour"]),
