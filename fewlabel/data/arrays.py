@@ -53,7 +53,10 @@ def _read(path: Path) -> dict[str, NDArray]:
             return {name: file[name] for name in file.files}
     except (OSError, ValueError, EOFError, AttributeError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"{path} is no readable .npz of plain arrays ({reason})") from None
+        raise UserError(
+            f"{path} is no readable .npz of plain arrays ({reason}): write it again "
+            "with numpy.savez"
+        ) from None
 
 
 def _values(arrays: dict[str, NDArray], path: Path) -> NDArray:

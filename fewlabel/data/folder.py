@@ -89,7 +89,7 @@ class _OnDisk:
         return len(self.names)
 
     def name(self, row: int) -> str:
-        return str(self.root / self.names[row])
+        return f"{self.root}/{self.names[row]}"  # a Path would keep its parts for good
 
     def open(self, row: int) -> BinaryIO:
         return open(self.name(row), "rb")
@@ -135,7 +135,7 @@ def _listing(
 ) -> Listing:
     sizes, changed = np.empty(len(files), np.int64), np.empty(len(files), np.int64)
     for row, name in enumerate(files):
-        facts = os.stat(root / name)
+        facts = os.stat(f"{root}/{name}")
         sizes[row], changed[row] = facts.st_size, facts.st_mtime_ns
     return Listing(files, np.asarray(labels, dtype=np.int64), sizes, changed, class_names)
 

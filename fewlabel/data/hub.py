@@ -6,6 +6,7 @@ Code that comes with a dataset is never run: the library itself no longer does s
 
 import hashlib
 import io
+import os
 from bisect import bisect_right
 from itertools import accumulate
 from pathlib import Path
@@ -114,8 +115,8 @@ class _Rows:
                 sizes = pc.fill_null(lengths, -1).to_numpy(zero_copy_only=False).astype(np.int64)
                 paths = pc.struct_field(chunk, "path")
                 for row in np.flatnonzero(sizes < 0):
-                    path = Path(paths[int(row)].as_py() or "")
-                    sizes[row] = path.stat().st_size if path.is_file() else 0
+                    path = paths[int(row)].as_py() or ""
+                    sizes[row] = os.path.getsize(path) if os.path.isfile(path) else 0
                 found.append(sizes)
         return np.concatenate(found)
 
@@ -130,7 +131,7 @@ def _loaded(name: str) -> Any:
         ) from None
     datasets.disable_progress_bars()
     folder = Path(name)
-    if not folder.exists() and (not name or name[0] in "/.~"):
+    if not name or (not folder.exists() and name[0] in "/.~"):
         raise UserError(f"hf:{name}: there is no such folder: check the path")
     try:
         if any((folder / saved).is_file() for saved in _SAVED):

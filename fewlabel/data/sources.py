@@ -105,8 +105,10 @@ def _open_files(prefix: str, path: str, size: int | None) -> Dataset:
 
 
 def _not_found(data: str) -> str:
-    close = difflib.get_close_matches(data.lower(), BUILTIN, n=1)
-    mend = f"did you mean {close[0]}?" if close else "check the path"
+    prefix, colon, path = data.partition(":")
+    known = FORMS if colon else BUILTIN
+    close = difflib.get_close_matches(prefix.lower(), known, n=1)
+    mend = f"did you mean {close[0]}{colon}{path}?" if close else "check the path"
     return (
         f"no built-in dataset ({', '.join(BUILTIN)}) is called '{data}' and no such folder "
         f"was found: {mend}"
