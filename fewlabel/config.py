@@ -36,7 +36,11 @@ class _Section(BaseModel):
 
 
 class FitConfig(_Section):
-    """How a model is fitted: AdamW, linear warm-up, then a schedule of the learning rate."""
+    """How a model is fitted: AdamW, linear warm-up, then a schedule of the rate.
+
+    `balance` draws labelled examples equally often of each class; `labelled_share` is the share
+    of labelled examples where a loss sees all data, by default that of the data.
+    """
 
     steps: Count
     batch: Count = 64
@@ -47,6 +51,8 @@ class FitConfig(_Section):
     clip: Positive = 1.0
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.995
     weights: dict[str, float] = {}
+    balance: bool = False
+    labelled_share: Annotated[float, Field(ge=0, le=1)] | None = None
     log_every: Count = 20
     validate_every: Count = 100
     checkpoint_every: Count = 100

@@ -79,8 +79,10 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a JSON document, whole or not at all."""
-    write_text(path, json.dumps(value, indent=1) + "\n")
+    """Write a JSON document, whole or not at all, without its text in memory."""
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as stream:
+        json.dump(value, stream, indent=1)
+        stream.write("\n")
 
 
 @contextlib.contextmanager

@@ -172,6 +172,7 @@ def summary(folder: RunFolder) -> dict[str, Any]:
             "labelled": len(splits.labelled),
             "validation": len(splits.validation),
             "test": len(splits.test),
+            "broken": len(splits.skipped),
         },
         "steps": {stage: f"{done[stage]}/{wanted[stage]}" for stage in stages},
         "validation": {stage: figures for stage, figures in validation.items() if figures},

@@ -10,9 +10,10 @@ import traceback
 import typer
 
 from fewlabel import __version__
+from fewlabel.cli.datasets import datasets
 from fewlabel.cli.demo import demo
 from fewlabel.cli.evaluate import evaluate
-from fewlabel.cli.info import datasets, info, methods, metrics, samplers
+from fewlabel.cli.info import info, methods, metrics, samplers
 from fewlabel.cli.reproduce import reproduce
 from fewlabel.cli.sample import sample
 from fewlabel.cli.train import train

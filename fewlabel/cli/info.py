@@ -1,8 +1,8 @@
-"""`fewlabel info`, `methods`, `datasets`, `samplers` and `metrics`: what there is."""
+"""`fewlabel info`, `methods`, `samplers` and `metrics`: what there is."""
 
 from fewlabel.cli.options import Json, RunPath, print_json, say
 
-__all__ = ["datasets", "info", "methods", "metrics", "samplers"]
+__all__ = ["info", "methods", "metrics", "samplers"]
 
 
 def info(run: RunPath, as_json: Json = False) -> None:
@@ -33,19 +33,6 @@ def methods(as_json: Json = False) -> None:
         [{"name": n, "summary": m.summary, "source": m.source} for n, m in METHODS.items()],
         as_json,
     )
-
-
-def datasets(as_json: Json = False) -> None:
-    """List the built-in datasets, one line each.
-
-    Example: fewlabel datasets
-    """
-    from fewlabel.data import BUILTIN
-
-    _list([{"name": name, "summary": row.summary} for name, row in BUILTIN.items()], as_json)
-    if not as_json:
-        say("FOLDER         one sub-folder per class, and unlabeled/ for images without a label")
-        say("FILE.npz       arrays: images (N,H,W[,C]) uint8 or vectors (N,D), and labels (N,)")
 
 
 def samplers(as_json: Json = False) -> None:

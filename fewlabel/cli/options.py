@@ -9,11 +9,15 @@ import typer
 
 from fewlabel.errors import UserError
 
-__all__ = ["Json", "RunPath", "Seed", "print_json", "say", "scales_of"]
+__all__ = ["Json", "RunPath", "Seed", "Strict", "print_json", "say", "scales_of"]
 
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, as `train` makes it.")]
 Json = Annotated[
     bool, typer.Option("--json", help="Print one JSON document and nothing else to stdout.")
+]
+Strict = Annotated[
+    bool,
+    typer.Option("--strict", help="Refuse broken images, rather than skip and count them."),
 ]
 Seed = Annotated[int, typer.Option(help="Fixes the noise of the samples.")]
 

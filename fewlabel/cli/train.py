@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from fewlabel.cli.options import Json, print_json, say
+from fewlabel.cli.options import Json, Strict, print_json, say
 
 __all__ = ["train"]
 
@@ -15,8 +15,8 @@ def train(
         str | None,
         typer.Argument(
             metavar="DATA",
-            help="A built-in name (digits, moons), an .npz file, or a folder: one sub-folder per "
-            "class, and unlabeled/ for images without a label.",
+            help="A built-in name (digits, moons), an .npz file, mnist:FOLDER, or a folder: one "
+            "sub-folder per class, and unlabeled/ for images without a label.",
         ),
     ] = None,
     out: Annotated[
@@ -58,6 +58,10 @@ def train(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Change any field of the configuration."),
     ] = None,
+    balance: Annotated[
+        bool, typer.Option("--balance", help="Draw labelled examples equally often of each class.")
+    ] = False,
+    strict: Strict = False,
     as_json: Json = False,
 ) -> None:
     """Train a score model on all data and a classifier on the few labels.
@@ -83,6 +87,8 @@ def train(
         config=config,
         overrides=set_ or (),
         device=device,
+        strict=strict,
+        balance=balance,
     )
     if as_json:
         print_json(summary(run.folder))

@@ -9,14 +9,16 @@ from fewlabel.data.cache import cache_folder
 from fewlabel.data.dataset import Dataset
 from fewlabel.data.digits import load_digits
 from fewlabel.data.folder import open_folder
-from fewlabel.data.sources import BUILTIN, open_dataset
+from fewlabel.data.sources import BUILTIN, FORMS, absolute, open_dataset
 from fewlabel.data.splits import Splits, draw_splits
 
 __all__ = [
     "BUILTIN",
+    "FORMS",
     "Batches",
     "Dataset",
     "Splits",
+    "absolute",
     "cache_folder",
     "draw_splits",
     "load_digits",

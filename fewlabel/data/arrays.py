@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from fewlabel.batch import UNLABELLED
 from fewlabel.data.dataset import Dataset, fingerprint_of
+from fewlabel.data.in_memory import image_dataset
 from fewlabel.errors import UserError
 
 __all__ = ["open_npz"]
@@ -20,27 +21,29 @@ def open_npz(path: Path, size: int | None = None) -> Dataset:
         path: a file with `images` (N, H, W) or (N, H, W, C) uint8, or `vectors` (N, D) of finite
             numbers; `labels` (N,) integers, −1 for none; and, if the classes have names,
             `class_names` (K,).
-        size: must be None; the arrays come as they are.
+        size: side of the images; None for their shorter side, at most 64. Vectors have none.
 
     Raises:
         UserError: for what is missing, has the wrong shape or kind, or is not finite.
     """
-    if size is not None:
-        raise UserError(f"{path} holds arrays of their own size: leave --size {size} out")
     arrays = _read(path)
     values = _values(arrays, path)
+    if values.ndim == 2 and size is not None:
+        raise UserError(f"{path} holds vectors, which have no size {size}: leave --size out")
     labels = _labels(arrays, len(values), path)
     classes = int(labels.max(initial=UNLABELLED)) + 1
     names = tuple(arrays.get("class_names", np.arange(classes)).astype(str).tolist())
     if len(names) < classes:
         raise UserError(f"{path}: {len(names)} class_names for {classes} classes; name each class")
+    if values.ndim == 4:
+        return image_dataset(str(path), values, labels, names, size)
     digest = hashlib.blake2b(values.tobytes() + labels.tobytes()).hexdigest()
     return Dataset(
         name=str(path),
         values=values,
         labels=labels,
         class_names=names,
-        fingerprint=fingerprint_of("npz", digest, values.shape, names),
+        fingerprint=fingerprint_of("vectors", digest, values.shape, names),
     )
 
 
@@ -50,7 +53,10 @@ def _read(path: Path) -> dict[str, NDArray]:
             return {name: file[name] for name in file.files}
     except (OSError, ValueError, EOFError, AttributeError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"{path} is no readable .npz of plain arrays ({reason})") from None
+        raise UserError(
+            f"{path} is no readable .npz of plain arrays ({reason}): write it again "
+            "with numpy.savez"
+        ) from None
 
 
 def _values(arrays: dict[str, NDArray], path: Path) -> NDArray:

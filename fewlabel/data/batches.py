@@ -1,11 +1,11 @@
 """The data of a training step: a function of (seed, step) and nothing else."""
 
 from collections.abc import Mapping
+from fractions import Fraction
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from fewlabel.batch import Batch, Part
 from fewlabel.data.dataset import Dataset
@@ -15,8 +15,6 @@ from fewlabel.randomness import generator_for
 
 __all__ = ["Batches"]
 
-_PRELOAD_BYTES = 256 * 2**20
-
 
 class Batches:
     """The batches of a run, by step.
@@ -24,6 +22,10 @@ class Batches:
     Each part goes through its examples in epochs, each in a random order of its own; a batch may
     span epochs. Since the order comes from (seed, part, epoch), a resumed run reads what the
     uninterrupted one would have read. Labels that training may not see are −1.
+
+    With `balance` labelled examples come class by class, one of each in a random order, and those
+    of rare classes more often. With `labelled_share` the part "all" has that share of labelled
+    examples, within one row in every stretch of rows, each of both kinds in its own order.
 
     Args:
         dataset: the data.
@@ -34,6 +36,9 @@ class Batches:
         world: number of processes; their rows together are the batch of one process that is
             `world` times as large.
         device: where the batches are put.
+        balance: draw labelled examples equally often of each class.
+        labelled_share: the share of labelled examples among the rows of the part "all"; None for
+            that of the data.
     """
 
     def __init__(
@@ -45,17 +50,16 @@ class Batches:
         rank: int = 0,
         world: int = 1,
         device: str | torch.device = "cpu",
+        balance: bool = False,
+        labelled_share: float | None = None,
     ) -> None:
         self._dataset, self._sizes = dataset, dict(sizes)
         self._rank, self._world = rank, world
         self._device = torch.device(device)
         self._labels = torch.from_numpy(splits.training_labels(dataset))
-        self._orders = {part: _Order(splits.indices(part), seed, part) for part in sizes}
-        for part, order in self._orders.items():
-            if not order.members.size:
-                raise UserError(_no_examples(part, splits))
-        self._wanted = np.unique(np.concatenate([o.members for o in self._orders.values()]))
-        self._preloaded = self._preload()
+        self._orders = {
+            part: _order(part, dataset, splits, seed, balance, labelled_share) for part in sizes
+        }
 
     def at(self, step: int) -> dict[Part, Batch]:
         """The batch of each part at a step."""
@@ -66,53 +70,102 @@ class Batches:
         start = (step * self._world + self._rank) * rows
         indices = self._orders[part].between(start, start + rows)
         labels = self._labels[torch.from_numpy(indices)]
-        return Batch(self._examples(indices), labels.to(self._device))
-
-    def _preload(self) -> Tensor | None:
-        """The examples of the parts, on the device, if they are small."""
-        n_bytes = 4 * len(self._wanted) * int(np.prod(self._dataset.shape))
-        if n_bytes > _PRELOAD_BYTES:
-            return None
-        return self._dataset.examples(self._wanted).to(self._device)
-
-    def _examples(self, indices: NDArray[np.int64]) -> Tensor:
-        if self._preloaded is None:
-            return self._dataset.examples(indices).to(self._device)
-        rows = torch.from_numpy(np.searchsorted(self._wanted, indices))
-        return self._preloaded[rows.to(self._device)]
+        x = self._dataset.examples(indices)
+        return Batch(x.to(self._device), labels.to(self._device))
 
 
 class _Order:
-    """The endless order of a part: one permutation of its members after another."""
+    """The endless order of some examples: one permutation of them after another."""
 
-    def __init__(self, members: NDArray[np.int64], seed: int, part: Part) -> None:
-        self.members = members
-        self._key = ("batches", seed, part)
+    def __init__(self, members: NDArray[np.int64], *key: int | str) -> None:
+        self._members, self._key = members, key
         self._epoch = -1
         self._permuted = members
 
     def between(self, start: int, stop: int) -> NDArray[np.int64]:
         """The members at the positions start … stop − 1."""
-        n = len(self.members)
+        n = len(self._members)
         pieces = [
             self._in_epoch(epoch)[max(start - epoch * n, 0) : stop - epoch * n]
-            for epoch in range(start // n, (stop - 1) // n + 1)
+            for epoch in range(start // n, -(-stop // n))
         ]
-        return np.concatenate(pieces)
+        return np.concatenate(pieces or [self._members[:0]])
 
     def _in_epoch(self, epoch: int) -> NDArray[np.int64]:
         if epoch != self._epoch:
             generator = generator_for(*self._key, epoch)
-            order = torch.randperm(len(self.members), generator=generator)
-            self._permuted, self._epoch = self.members[order.numpy()], epoch
+            order = torch.randperm(len(self._members), generator=generator)
+            self._permuted, self._epoch = self._members[order.numpy()], epoch
         return self._permuted
+
+
+class _Balanced:
+    """The endless order of labelled examples in rounds: one of each class, in a random order."""
+
+    def __init__(self, by_class: list[NDArray[np.int64]], *key: int | str) -> None:
+        self._classes = [_Order(m, *key, "class", label) for label, m in enumerate(by_class)]
+        self._turns = _Order(np.arange(len(by_class)), *key, "turns")
+
+    def between(self, start: int, stop: int) -> NDArray[np.int64]:
+        n = len(self._classes)
+        first, last = start // n, -(-stop // n)
+        members = np.stack([order.between(first, last) for order in self._classes], axis=1)
+        turns = self._turns.between(first * n, last * n).reshape(-1, n)
+        return np.take_along_axis(members, turns, axis=1).ravel()[start - first * n :][
+            : stop - start
+        ]
+
+
+class _Mixed:
+    """Two endless orders joined: of the first p rows ⌊p · share⌋ are of the first of them."""
+
+    def __init__(self, one: "_AnyOrder", other: "_AnyOrder", share: float) -> None:
+        self._one, self._other = one, other
+        self._share = Fraction(str(share)).limit_denominator(10**6)
+
+    def between(self, start: int, stop: int) -> NDArray[np.int64]:
+        above, below = self._share.numerator, self._share.denominator
+        so_far = np.arange(start, stop + 1) * above // below
+        of_one = np.diff(so_far) > 0
+        rows = np.empty(stop - start, dtype=np.int64)
+        first, last = int(so_far[0]), int(so_far[-1])
+        rows[of_one] = self._one.between(first, last)
+        rows[~of_one] = self._other.between(start - first, stop - last)
+        return rows
+
+
+_AnyOrder = _Order | _Balanced | _Mixed
+
+
+def _order(
+    part: Part,
+    dataset: Dataset,
+    splits: Splits,
+    seed: int,
+    balance: bool,
+    share: float | None,
+) -> _AnyOrder:
+    if part == "all" and share is not None:
+        if share == 0 or share == 1:
+            only: Part = "labelled" if share else "unlabelled"
+            return _order(only, dataset, splits, seed, balance, None)
+        one = _order("labelled", dataset, splits, seed, balance, None)
+        return _Mixed(one, _order("unlabelled", dataset, splits, seed, balance, None), share)
+    members = splits.indices(part)
+    if not len(members):
+        raise UserError(_no_examples(part, splits))
+    if part == "labelled" and balance:
+        labels = dataset.labels[members]
+        by_class = [members[labels == label] for label in range(dataset.n_classes)]
+        return _Balanced([of_one for of_one in by_class if len(of_one)], "balanced", seed)
+    return _Order(members, "batches", seed, part)
 
 
 def _no_examples(part: Part, splits: Splits) -> str:
     if part == "unlabelled":
         return (
             f"all {len(splits.train)} training examples of {splits.data} show their label "
-            f"(labels '{splits.labels}') but the method needs some without: use fewer labels, "
-            "add images without a label, or choose a method that needs none"
+            f"(labels '{splits.labels}') but the method, or labelled_share, needs some without: "
+            "use fewer labels, add images without a label, or choose a method that needs none"
         )
     return f"{splits.data} has no {part} training examples: add some"

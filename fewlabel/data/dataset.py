@@ -3,8 +3,9 @@
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import mmap
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -16,7 +17,8 @@ __all__ = ["Dataset", "Indices", "fingerprint_of"]
 Indices = Sequence[int] | NDArray[np.int64] | Tensor
 """Which examples of a dataset, in order."""
 
-_CHUNK_BYTES = 16 * 2**20
+_CHUNK_BYTES = 2**18
+_ROWS_AT_ONCE = 8
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -30,7 +32,10 @@ class Dataset:
         class_names: the name of each class.
         files: the file of each example, relative to the dataset's folder, if it has files.
         skipped: the files left out because they are broken.
+        sizes: how many images there are of each size, such as {"640×480": 12}, as they are stored.
         fingerprint: equal for equal datasets, wherever they are stored.
+        test: the examples that the source itself names as its test part, if it does; they are
+            held out for the final figures, instead of `test_fraction`.
         test_fraction: the part of each class that is held out for the final figures.
         validation_fraction: the part of each class that is held out for choices made in training.
     """
@@ -39,9 +44,11 @@ class Dataset:
     values: NDArray[np.uint8] | NDArray[np.float32]
     labels: NDArray[np.int64]
     class_names: tuple[str, ...]
-    files: tuple[str, ...] | None = None
+    files: Sequence[str] | None = None
     skipped: tuple[str, ...] = ()
+    sizes: Mapping[str, int] = field(default_factory=dict)
     fingerprint: str
+    test: NDArray[np.int64] | None = None
     test_fraction: float = 0.0
     validation_fraction: float = 0.1
 
@@ -61,9 +68,19 @@ class Dataset:
         """K."""
         return len(self.class_names)
 
+    def warning(self) -> str | None:
+        """What people should know of files that were left out, in one line, if any were."""
+        n = len(self.skipped)
+        if not n:
+            return None
+        return (
+            f"{n} broken image{'s' if n > 1 else ''} of {self.name} left out, such as "
+            f"{self.skipped[0]} (--strict makes this an error)"
+        )
+
     def examples(self, indices: Indices) -> Tensor:
         """The examples, float32: images in [−1, 1], (n, C, H, W); vectors as they are, (n, D)."""
-        chosen = np.asarray(self.values[np.asarray(indices, dtype=np.int64)])
+        chosen = _read(self.values, np.asarray(indices, dtype=np.int64))
         if chosen.ndim == 2:
             return torch.from_numpy(np.ascontiguousarray(chosen, dtype=np.float32))
         x = torch.from_numpy(np.ascontiguousarray(chosen.transpose(0, 3, 1, 2)))
@@ -83,6 +100,22 @@ class Dataset:
         rows = max(1, _CHUNK_BYTES // int(np.prod(self.shape)))
         for start in range(0, len(indices), rows):
             yield indices[start : start + rows]
+
+
+def _read(values: NDArray, rows: NDArray[np.int64]) -> NDArray:
+    """Some rows; of a memory-mapped file no more than them stays in this process's memory.
+
+    The system still has the rest at hand as long as nobody else needs the room.
+    """
+    mapped = getattr(values, "_mmap", None)
+    if mapped is None or not hasattr(mmap, "MADV_DONTNEED"):
+        return np.asarray(values[rows])
+    found = np.empty((len(rows), *values.shape[1:]), values.dtype)
+    for start in range(0, len(rows), _ROWS_AT_ONCE):  # each brings its neighbours along
+        few = slice(start, start + _ROWS_AT_ONCE)
+        found[few] = values[rows[few]]
+        mapped.madvise(mmap.MADV_DONTNEED)
+    return found
 
 
 def fingerprint_of(*facts: object) -> str:

@@ -1,149 +1,168 @@
-"""A folder of images with one sub-folder per class, and perhaps one without labels.
+"""A folder of images, in one of two layouts.
 
-DATA/cat/1.png
+DATA/cat/1.png                  one sub-folder per class
 DATA/dog/a.jpg
-DATA/unlabeled/0001.jpg     (or unlabelled/)
+DATA/unlabeled/0001.jpg         (or unlabelled/) and perhaps one without labels
+
+DATA/labels.csv                 or a table, `file,label`, which then alone says the labels;
+DATA/1.png                      images that it does not list have none
 """
 
 import os
-from collections.abc import Collection
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
 from fewlabel.batch import UNLABELLED
 from fewlabel.data.dataset import Dataset, fingerprint_of
 from fewlabel.data.decoded import FORMAT_VERSION, Progress, open_decoded
-from fewlabel.data.images import SUFFIXES
+from fewlabel.data.images import SUFFIXES, check_size
+from fewlabel.data.label_table import TABLE, labels_of
+from fewlabel.data.listing import Listing, Names
 from fewlabel.errors import UserError
 
 __all__ = ["open_folder"]
 
 _UNLABELLED_FOLDERS = ("unlabeled", "unlabelled")
-_LAYOUT = "put each class in a sub-folder of its own, and images without a label in unlabeled/"
-
-
-@dataclass(frozen=True)
-class _Listing:
-    """The image files, those of the first class first, those without a label last."""
-
-    files: tuple[str, ...]
-    labels: tuple[int, ...]
-    sizes: tuple[int, ...]
-    class_names: tuple[str, ...]
-
-    def without(self, rows: Collection[int]) -> "_Listing":
-        kept = [row for row in range(len(self.files)) if row not in rows]
-        return _Listing(
-            tuple(self.files[row] for row in kept),
-            tuple(self.labels[row] for row in kept),
-            tuple(self.sizes[row] for row in kept),
-            self.class_names,
-        )
+_LAYOUT = (
+    "put each class in a sub-folder of its own, and images without a label in unlabeled/, or "
+    f"name the label of each file in {TABLE}"
+)
 
 
 def open_folder(
     folder: str | os.PathLike[str],
     size: int | None = None,
     progress: Progress | None = None,
-    strict: bool = True,
+    strict: bool = False,
 ) -> Dataset:
     """The images of a folder, decoded once and from then on read from the cache.
 
     Each image is cropped to its central square and resized. The dataset is grey if all images
-    are, in whatever mode they are stored.
+    are, in whatever mode they are stored; else grey ones have three equal channels.
 
     Args:
-        folder: one sub-folder per class; ``unlabeled`` holds the images without a label.
+        folder: one sub-folder per class, and ``unlabeled`` for images without a label; or images
+            and ``labels.csv`` with the columns ``file`` and ``label``.
         size: side of the images; None for the most frequent short side, at most 64.
         progress: called as ``progress(done, total)`` while images are decoded.
         strict: raise on a broken image; else leave it out and name it in ``skipped``.
     """
-    if size is not None and size < 1:
-        raise UserError(f"image size {size} is not positive: give a number of pixels such as 32")
+    check_size(size)
     root = Path(folder)
     try:
         listing = _list(root)
-        key = _cache_key(root, listing, size)
     except OSError as error:
         raise UserError(
             f"{error.filename} cannot be read ({error.strerror}): make it readable or remove it"
         ) from error
-    paths = [root / name for name in listing.files]
-    images, broken = open_decoded(paths, size, key, strict, progress)
-    readable = listing.without(broken)
+    key = fingerprint_of(FORMAT_VERSION, str(root.resolve()), size, listing.place())
+    files = _OnDisk(root, listing.files)
+    decoded = open_decoded(files, size, key, strict, progress)
+    readable = listing.without(decoded.broken)
     _check_classes(root, readable)
     return Dataset(
         name=root.resolve().name,
-        values=images,
-        labels=np.array(readable.labels, dtype=np.int64),
+        values=decoded.images,
+        labels=readable.labels,
         class_names=readable.class_names,
         files=readable.files,
-        skipped=tuple(listing.files[row] for row in sorted(broken)),
-        fingerprint=_fingerprint(readable, images.shape[1]),
+        skipped=tuple(listing.files[row] for row in sorted(decoded.broken)),
+        sizes=decoded.sizes,
+        fingerprint=fingerprint_of(
+            readable.content(), readable.class_names, decoded.images.shape[1]
+        ),
     )
 
 
-def _cache_key(root: Path, listing: _Listing, size: int | None) -> str:
-    """Equal for the same unchanged files in the same place."""
-    changed = [(root / name).stat().st_mtime_ns for name in listing.files]
-    where = str(root.resolve())
-    return fingerprint_of(FORMAT_VERSION, where, size, listing.files, listing.sizes, changed)
+@dataclass(frozen=True)
+class _OnDisk:
+    """The files as `open_decoded` reads them."""
+
+    root: Path
+    names: Names
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def name(self, row: int) -> str:
+        return f"{self.root}/{self.names[row]}"  # a Path would keep its parts for good
+
+    def open(self, row: int) -> BinaryIO:
+        return open(self.name(row), "rb")
 
 
-def _fingerprint(listing: _Listing, size: int) -> str:
-    """Equal for a copy of the folder, wherever and whenever it was made."""
-    return fingerprint_of(listing.files, listing.sizes, listing.class_names, size)
-
-
-def _list(root: Path) -> _Listing:
+def _list(root: Path) -> Listing:
     if not root.exists():
         raise UserError(f"folder {root} does not exist: check the path")
     if not root.is_dir():
         raise UserError(f"{root} is a file, not a folder: {_LAYOUT}, and give the folder")
-    subfolders = sorted(p.name for p in root.iterdir() if p.is_dir() and p.name[0] != ".")
-    flat = sorted(p.name for p in root.iterdir() if p.is_file() and _is_image(p.name))
-    class_names = tuple(name for name in subfolders if name not in _UNLABELLED_FOLDERS)
-    unlabelled = [(UNLABELLED, name) for name in subfolders if name in _UNLABELLED_FOLDERS]
-    found = [
-        (file, label)
-        for label, name in [*enumerate(class_names), *unlabelled]
-        for file in _images_under(root, name)
-    ]
-    files = tuple(file for file, _ in found)
-    labels = tuple(label for _, label in found)
-    sizes = tuple((root / file).stat().st_size for file in files)
-    listing = _Listing(files, labels, sizes, class_names)
-    _check_layout(root, listing, flat)
+    if (root / TABLE).is_file():
+        files = Names(sorted(_images_under(root)))
+        labels, class_names = labels_of(files, root / TABLE)
+        listing = _listing(root, files, labels, class_names)
+    else:
+        listing = _by_class(root)
     _check_classes(root, listing)
     return listing
 
 
-def _images_under(root: Path, name: str) -> list[str]:
-    """The images of a sub-folder at any depth, relative to root, sorted."""
-    return sorted(
-        (Path(where) / file).relative_to(root).as_posix()
-        for where, _, names in os.walk(root / name, onerror=_raise)
-        for file in names
-        if _is_image(file)
-    )
+def _by_class(root: Path) -> Listing:
+    """The images in sub-folders, those of the first class first, those without a label last."""
+    subfolders = sorted(p.name for p in root.iterdir() if p.is_dir() and p.name[0] != ".")
+    flat = sorted(p.name for p in root.iterdir() if p.is_file() and _is_image(p.name))
+    class_names = tuple(name for name in subfolders if name not in _UNLABELLED_FOLDERS)
+    unlabelled = [(UNLABELLED, name) for name in subfolders if name in _UNLABELLED_FOLDERS]
+    counts: list[tuple[int, int]] = []
+
+    def found() -> Iterator[str]:
+        for label, name in [*enumerate(class_names), *unlabelled]:
+            inside = sorted(_images_under(root, name))
+            counts.append((label, len(inside)))
+            yield from inside
+
+    files = Names(found())
+    labels = np.repeat([label for label, _ in counts], [count for _, count in counts])
+    _check_layout(root, len(files), class_names, flat)
+    return _listing(root, files, labels, class_names)
 
 
-def _raise(error: OSError) -> None:
-    raise error
+def _listing(
+    root: Path, files: Names, labels: Iterable[int], class_names: tuple[str, ...]
+) -> Listing:
+    sizes, changed = np.empty(len(files), np.int64), np.empty(len(files), np.int64)
+    for row, name in enumerate(files):
+        facts = os.stat(f"{root}/{name}")
+        sizes[row], changed[row] = facts.st_size, facts.st_mtime_ns
+    return Listing(files, np.asarray(labels, dtype=np.int64), sizes, changed, class_names)
+
+
+def _images_under(root: Path, name: str = "") -> Iterator[str]:
+    """The images in a folder at any depth, relative to root; nothing hidden."""
+    with os.scandir(root / name) as entries:
+        for entry in entries:
+            inner = f"{name}/{entry.name}" if name else entry.name
+            if entry.name[0] == ".":
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                yield from _images_under(root, inner)
+            elif _is_image(entry.name):
+                yield inner
 
 
 def _is_image(name: str) -> bool:
-    return name[0] != "." and Path(name).suffix.lower() in SUFFIXES
+    return name[0] != "." and os.path.splitext(name)[1].lower() in SUFFIXES
 
 
-def _check_layout(root: Path, listing: _Listing, flat: list[str]) -> None:
-    if not listing.files and not flat:
+def _check_layout(root: Path, n_files: int, class_names: tuple[str, ...], flat: list[str]) -> None:
+    if not n_files and not flat:
         kinds = ", ".join(sorted(suffix[1:] for suffix in SUFFIXES))
         raise UserError(f"folder {root} holds no images ({kinds}): {_LAYOUT}")
-    if not listing.class_names:
-        raise UserError(f"folder {root} has no class sub-folders: {_LAYOUT}")
+    if not class_names:
+        raise UserError(f"folder {root} has no class sub-folders and no {TABLE}: {_LAYOUT}")
     if flat:
         raise UserError(
             f"{len(flat)} images, such as {flat[0]}, lie beside the class sub-folders of {root}: "
@@ -151,16 +170,21 @@ def _check_layout(root: Path, listing: _Listing, flat: list[str]) -> None:
         )
 
 
-def _check_classes(root: Path, listing: _Listing) -> None:
-    present = set(listing.labels)
+def _check_classes(root: Path, listing: Listing) -> None:
+    present = set(np.unique(listing.labels).tolist())
+    has_table = (root / TABLE).is_file()
     for label, name in enumerate(listing.class_names):
         if label not in present:
+            where = f"class {name} of {root / TABLE}" if has_table else f"folder {root / name}"
             raise UserError(
-                f"class without a label: folder {root / name} has no images: add at least one "
-                "labelled image or remove the folder"
+                f"class without a label: {where} has no images: add at least one labelled image "
+                f"or remove the {'class' if has_table else 'folder'}"
             )
     if len(listing.class_names) < 2:
+        only = listing.class_names[0] if listing.class_names else "none"
+        if has_table:
+            raise UserError(f"{root / TABLE} has only one class, {only}: label images of another")
         raise UserError(
-            f"folder {root} has only one class sub-folder, {listing.class_names[0]}: "
-            "add a sub-folder for each other class"
+            f"folder {root} has only one class sub-folder, {only}: add a sub-folder for each "
+            "other class"
         )

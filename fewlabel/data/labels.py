@@ -1,6 +1,5 @@
 """Which training examples may show their label: a fraction, a number per class, all, or a CSV."""
 
-import csv
 import math
 import re
 from fractions import Fraction
@@ -11,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from fewlabel.data.dataset import Dataset
+from fewlabel.data.table import rows_of
 from fewlabel.errors import UserError
 from fewlabel.randomness import generator_for
 
@@ -61,22 +61,27 @@ def listed_in_csv(dataset: Dataset, path: Path) -> NDArray[np.int64]:
             f"{path} lists files, but {dataset.name} has none: give a fraction such as 0.05, a "
             "number per class such as 4/class, or all"
         )
-    index_of = {name: index for index, name in enumerate(dataset.files)}
-    chosen: dict[int, None] = {}
-    for line, row in _rows(path):
+    line_of: dict[str, tuple[int, str | None]] = {}
+    for line, row in rows_of(path, "file"):
         name = (row["file"] or "").strip()
-        where = f"{path}, line {line}"
-        if name not in index_of:
+        if name in line_of:
             raise UserError(
-                f"{where}: there is no image '{name}' in {dataset.name}: give its path relative "
-                f"to the folder, such as {dataset.files[0]}"
+                f"{path}, line {line}: {name} is listed a second time: remove the line"
             )
-        index = index_of[name]
-        if index in chosen:
-            raise UserError(f"{where}: {name} is listed a second time: remove the line")
-        _check_label(dataset, index, row.get("label"), f"{where}: {name}")
-        chosen[index] = None
-    return np.array(list(chosen), dtype=np.int64)
+        line_of[name] = line, row.get("label")
+    chosen = []
+    for index, name in enumerate(dataset.files):
+        if name in line_of:
+            line, given = line_of.pop(name)
+            _check_label(dataset, index, given, f"{path}, line {line}: {name}")
+            chosen.append(index)
+    if line_of:
+        name, (line, _) = next(iter(line_of.items()))
+        raise UserError(
+            f"{path}, line {line}: there is no image '{name}' in {dataset.name}: give its path "
+            f"relative to the folder, such as {dataset.files[0]}"
+        )
+    return np.array(chosen, dtype=np.int64)
 
 
 def _shuffled(members: NDArray[np.int64], seed: int, label: int) -> NDArray[np.int64]:
@@ -121,32 +126,12 @@ def _check_count(dataset: Dataset, by_class: list[NDArray[np.int64]], count: int
             )
 
 
-def _rows(path: Path) -> list[tuple[int, dict[str, str | None]]]:
-    """The rows of a CSV with their line numbers."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.DictReader(stream)
-            columns = reader.fieldnames or ()
-            rows = [(reader.line_num, row) for row in reader]
-    except OSError as error:
-        raise UserError(
-            f"labels file {path} cannot be read ({error.strerror}): check the path"
-        ) from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"labels file {path} is no CSV: save it as CSV in UTF-8") from error
-    if "file" not in columns:
-        raise UserError(f"labels file {path} has no column 'file': name it in the first line")
-    if not rows:
-        raise UserError(f"labels file {path} lists no files: add a line for each labelled image")
-    return rows
-
-
 def _check_label(dataset: Dataset, index: int, given: str | None, where: str) -> None:
     known = int(dataset.labels[index])
     if known < 0:
         raise UserError(
             f"{where} has no label in {dataset.name}: "
-            "move it into the sub-folder of its class or remove the line"
+            "give it one there (move it into the sub-folder of its class) or remove the line"
         )
     if given and given.strip() != dataset.class_names[known]:
         raise UserError(

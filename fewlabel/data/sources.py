@@ -7,14 +7,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fewlabel.data.arrays import open_npz
+from fewlabel.data.cifar import open_cifar10, open_cifar100
 from fewlabel.data.dataset import Dataset
 from fewlabel.data.decoded import Progress
 from fewlabel.data.digits import load_digits
 from fewlabel.data.folder import open_folder
+from fewlabel.data.hub import open_hub
+from fewlabel.data.idx import open_idx
 from fewlabel.data.moons import load_moons
 from fewlabel.errors import UserError
 
-__all__ = ["BUILTIN", "Builtin", "open_dataset"]
+__all__ = ["BUILTIN", "FORMS", "Builtin", "absolute", "open_dataset"]
 
 
 class Builtin(NamedTuple):
@@ -31,29 +34,81 @@ BUILTIN: dict[str, Builtin] = {
 """The built-in datasets by name."""
 
 
+FORMS: dict[str, str] = {
+    "cifar10": "the files of CIFAR-10, binary or Python version",
+    "cifar100": "the files of CIFAR-100, the fine classes, either version",
+    "mnist": "IDX files, in gzip or not, of MNIST, Fashion-MNIST or KMNIST",
+    "hf": "what the datasets library loads: a folder, or a name on the hub (extra: hub)",
+}
+"""What may stand before the colon in PREFIX:PATH, and one line on it."""
+
+_READERS: dict[str, Callable[[Path, int | None], Dataset]] = {
+    "cifar10": open_cifar10,
+    "cifar100": open_cifar100,
+    "mnist": open_idx,
+}
+
+
+def absolute(data: str | os.PathLike[str]) -> str:
+    """What was named as DATA, so that it means the same from every working directory.
+
+    Names of built-in datasets, and what is not found, stay as they are.
+    """
+    text = os.fspath(data)
+    prefix, path = _form_of(text)
+    if prefix:
+        return f"{prefix}:{Path(path).resolve()}" if Path(path).exists() else text
+    builtin = isinstance(data, str) and text in BUILTIN
+    return str(Path(text).resolve()) if Path(text).exists() and not builtin else text
+
+
+def _form_of(data: str) -> tuple[str, str]:
+    """The prefix and the path, or ("", data) if there is no prefix."""
+    prefix, colon, path = data.partition(":")
+    return (prefix, path) if colon and prefix in FORMS else ("", data)
+
+
 def open_dataset(
-    data: str | os.PathLike[str], size: int | None = None, progress: Progress | None = None
+    data: str | os.PathLike[str],
+    size: int | None = None,
+    progress: Progress | None = None,
+    strict: bool = False,
 ) -> Dataset:
-    """Open a built-in dataset, a folder of images or an `.npz` file.
+    """Open a built-in dataset, a folder of images, an `.npz` file or PREFIX:PATH.
 
     Args:
-        data: a built-in name, or the path of a folder or an `.npz` file. A folder that is called
-            like a built-in dataset is meant by ``./digits`` or a `pathlib.Path`.
+        data: a built-in name, the path of a folder or an `.npz` file, or a prefix of `FORMS`, a
+            colon and a path. A folder that is called like a built-in dataset is meant by
+            ``./digits`` or a `pathlib.Path`.
         size: side of the images; None for the data's own, see `open_folder`.
         progress: called as ``progress(done, total)`` while images are decoded.
+        strict: raise on a broken image; else leave it out and name it in ``skipped``.
     """
     if isinstance(data, str) and data in BUILTIN:
         return BUILTIN[data].load(size)
+    prefix, path = _form_of(os.fspath(data))
+    if prefix == "hf":
+        return open_hub(path, size, progress, strict)
+    if prefix:
+        return _open_files(prefix, path, size)
     if not data or not Path(data).exists():
         raise UserError(_not_found(os.fspath(data)))
     if Path(data).suffix == ".npz":
         return open_npz(Path(data), size)
-    return open_folder(data, size, progress)
+    return open_folder(data, size, progress, strict)
+
+
+def _open_files(prefix: str, path: str, size: int | None) -> Dataset:
+    if not path or not Path(path).exists():
+        raise UserError(f"{prefix}:{path}: there is no such file or folder: check the path")
+    return _READERS[prefix](Path(path), size)
 
 
 def _not_found(data: str) -> str:
-    close = difflib.get_close_matches(data.lower(), BUILTIN, n=1)
-    mend = f"did you mean {close[0]}?" if close else "check the path"
+    prefix, colon, path = data.partition(":")
+    known = FORMS if colon else BUILTIN
+    close = difflib.get_close_matches(prefix.lower(), known, n=1)
+    mend = f"did you mean {close[0]}{colon}{path}?" if close else "check the path"
     return (
         f"no built-in dataset ({', '.join(BUILTIN)}) is called '{data}' and no such folder "
         f"was found: {mend}"

@@ -1,7 +1,7 @@
 """The split manifest: which examples train, which of them show their label, which are held out."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,11 @@ from fewlabel.randomness import generator_for
 
 __all__ = ["Splits", "draw_splits"]
 
+_INDICES = ("train", "validation", "test", "labelled")
 _SMALLEST_SPLIT_CLASS = 3
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Splits:
     """The indices of each part of a dataset, in ascending order.
 
@@ -35,23 +36,30 @@ class Splits:
         fingerprint: of the dataset.
         class_names: of the dataset.
         data: name of the dataset.
+        skipped: its broken files, which were left out.
     """
 
-    train: tuple[int, ...]
-    validation: tuple[int, ...]
-    test: tuple[int, ...]
-    labelled: tuple[int, ...]
+    train: NDArray[np.int64]
+    validation: NDArray[np.int64]
+    test: NDArray[np.int64]
+    labelled: NDArray[np.int64]
     labels: str
     seed: int
     fingerprint: str
     class_names: tuple[str, ...]
     data: str
+    skipped: tuple[str, ...] = ()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Splits) and self.to_json() == other.to_json()
+
+    __hash__ = None  # type: ignore[assignment]
 
     def indices(self, part: Part) -> NDArray[np.int64]:
         """The training examples of a part, ascending."""
-        chosen = self.labelled if part == "labelled" else self.train
-        found = np.array(chosen, dtype=np.int64)
-        return np.setdiff1d(found, self.labelled) if part == "unlabelled" else found
+        if part == "unlabelled":
+            return np.setdiff1d(self.train, self.labelled)
+        return self.labelled if part == "labelled" else self.train
 
     def training_labels(self, dataset: Dataset) -> NDArray[np.int64]:
         """(N,): the labels that training may see, −1 everywhere else."""
@@ -76,25 +84,28 @@ class Splits:
 
     def to_json(self) -> dict[str, Any]:
         """A document of plain lists, integers and strings."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {
-            key: list(value) if isinstance(value, tuple) else value
-            for key, value in asdict(self).items()
+            key: value.tolist() if isinstance(value, np.ndarray) else _plain(value)
+            for key, value in values.items()
         }
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> "Splits":
         """The manifest that `to_json` wrote."""
-        values: dict[str, Any] = {
-            key: tuple(value) if isinstance(value, list) else value
-            for key, value in document.items()
-        }
         try:
-            return cls(**values)
-        except TypeError as error:
+            indices = {part: np.array(document[part], dtype=np.int64) for part in _INDICES}
+            names = {key: tuple(document[key]) for key in ("class_names", "skipped")}
+            return cls(**{**document, **indices, **names})
+        except (KeyError, TypeError, ValueError) as error:
             raise UserError(
                 f"the stored labels are no split manifest ({error}): draw them again into another "
                 "run folder"
             ) from error
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
 
 
 def draw_splits(dataset: Dataset, labels: str, seed: int) -> Splits:
@@ -122,26 +133,32 @@ def draw_splits(dataset: Dataset, labels: str, seed: int) -> Splits:
         _check_every_class(dataset, train, spec)
         labelled = draw_labelled(dataset, train, spec, seed)
     return Splits(
-        train=_ascending(train),
-        validation=_ascending(validation),
-        test=_ascending(test),
-        labelled=_ascending(labelled),
+        train=np.sort(train),
+        validation=np.sort(validation),
+        test=np.sort(test),
+        labelled=np.sort(labelled),
         labels=spec,
         seed=seed,
         fingerprint=dataset.fingerprint,
         class_names=dataset.class_names,
         data=dataset.name,
+        skipped=dataset.skipped,
     )
 
 
 def _hold_out(dataset: Dataset) -> tuple[NDArray[np.int64], ...]:
     """Train, validation and test, stratified by class; no label is a stratum of its own."""
     train, validation, test = [], [], []
+    own_test = np.zeros(len(dataset), dtype=bool)
+    if dataset.test is not None:
+        own_test[dataset.test] = True
+        test.append(dataset.test)
+    test_fraction = dataset.test_fraction if dataset.test is None else 0.0
     for stratum in (UNLABELLED, *range(dataset.n_classes)):
-        members = np.flatnonzero(dataset.labels == stratum)
+        members = np.flatnonzero((dataset.labels == stratum) & ~own_test)
         generator = generator_for("held out", stratum)
         members = members[torch.randperm(len(members), generator=generator).numpy()]
-        n_test = _held_out(len(members), dataset.test_fraction, keep=1)
+        n_test = _held_out(len(members), test_fraction, keep=1)
         n_validation = _held_out(len(members), dataset.validation_fraction, keep=1 + n_test)
         test.append(members[:n_test])
         validation.append(members[n_test : n_test + n_validation])
@@ -157,14 +174,10 @@ def _held_out(n: int, fraction: float, keep: int) -> int:
 
 
 def _check_every_class(dataset: Dataset, indices: NDArray[np.int64], spec: str) -> None:
-    present = set(dataset.labels[indices].tolist())
+    present = set(np.unique(dataset.labels[indices]).tolist())
     for label, name in enumerate(dataset.class_names):
         if label not in present:
             raise UserError(
                 f"labels '{spec}' of {dataset.name} leave class {name} without a labelled "
                 "training example: label at least one, or remove the class"
             )
-
-
-def _ascending(indices: NDArray[np.int64]) -> tuple[int, ...]:
-    return tuple(np.sort(indices).tolist())

@@ -1,6 +1,7 @@
 """From what a user asked for to the whole configuration of a run, before anything is built."""
 
 import os
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import yaml
 
 from fewlabel import methods, presets, process
 from fewlabel.config import Config, Request, validated
-from fewlabel.data import Dataset, Splits, draw_splits, open_dataset
+from fewlabel.data import Dataset, Splits, absolute, draw_splits, open_dataset
 from fewlabel.errors import UserError
 from fewlabel.progress import track
 from fewlabel.run_folder import RunFolder, read_settings
@@ -49,6 +50,8 @@ def plan(
     score: Path | None = None,
     config: Path | None = None,
     overrides: Iterable[str] = (),
+    strict: bool = False,
+    balance: bool = False,
 ) -> Plan:
     """Resolve a configuration: preset, then YAML file, then options, then `--set`, key by key.
 
@@ -59,18 +62,22 @@ def plan(
         score: the run whose score model is used.
         config: a YAML file such as the config.yaml of a run.
         overrides: "dotted.key=value" strings; values are YAML.
+        strict: refuse broken images, rather than leave them out and say so.
+        balance: draw labelled examples equally often of each class, in both stages.
 
     Raises:
         UserError: for whatever is wrong with them or the data.
     """
     asked = read_settings(config) if config else {}
-    if data is not None and asked.get("data") not in (None, _absolute(data)):
+    if data is not None and asked.get("data") not in (None, absolute(data)):
         for key in _FROM_DATA:  # of the other data
             asked.pop(key, None)
     given = {key: value for key, value in options.items() if value is not None}
-    asked = _merged(asked, given | ({"data": _absolute(data)} if data is not None else {}))
+    asked = _merged(asked, given | ({"data": absolute(data)} if data is not None else {}))
     if steps is not None:
         asked = _merged(asked, {s: {"fit": {"steps": steps}} for s in ("score", "classifier")})
+    if balance:
+        asked = _merged(asked, {s: {"fit": {"balance": True}} for s in ("score", "classifier")})
     for text in overrides:
         asked = _merged(asked, _override(text))
     if "data" not in asked:
@@ -79,19 +86,20 @@ def plan(
     of_request = {key: asked[key] for key in Request.model_fields if key in asked}
     request = validated(of_request, "configuration", Request)
     methods.find_method(request.method)
-    dataset = _open(request)
+    dataset = _open(request, strict)
     splits = draw_splits(dataset, request.labels, request.seed)
     asked["preset"] = request.preset or presets.preset_for(dataset.shape)
     asked.setdefault("sigma_data", _spread(dataset, splits))
     values = _merged(_preset(asked), asked) | {"shape": dataset.shape}
     if len(dataset.shape) > 1:
-        values["size"] = max(dataset.shape[1:])
+        values["size"] = dataset.shape[-1]
     values = _merged(_default_weights(asked["method"]), values)
     if shared := score or values.get("score_from"):
         values |= _shared_score(Path(shared), request.method, dataset)
     resolved = validated(values, "configuration", Config)
     process.from_config(resolved.process | resolved.classifier.process)
     _check_weights(resolved)
+    _check_shares(resolved, splits)
     return Plan(resolved, dataset, splits)
 
 
@@ -134,15 +142,26 @@ def _check_weights(config: Config) -> None:
             )
 
 
-def _open(request: Request) -> Dataset:
+def _check_shares(config: Config, splits: Splits) -> None:
+    """Refuse rows without a label where every example shows its label."""
+    row, n_train = methods.find_method(config.method), len(splits.train)
+    for stage in row.stages:
+        share = config.fit(stage).labelled_share
+        pseudo = row.pseudo_labels and stage == "score"
+        if share not in (None, 1) and (pseudo or len(splits.labelled) == n_train):
+            raise UserError(
+                f"configuration: {stage}.fit.labelled_share: {share:g}, but all {n_train} "
+                f"training examples of {splits.data} show a label there: use fewer labels or "
+                "leave it out"
+            )
+
+
+def _open(request: Request, strict: bool) -> Dataset:
     with track("reading images") as task:
-        return open_dataset(request.data, request.size, task.set)
-
-
-def _absolute(data: str | os.PathLike[str]) -> str:
-    """A path that means the same from every working directory; names stay as they are."""
-    path = Path(data)
-    return str(path.resolve()) if path.exists() else os.fspath(data)
+        dataset = open_dataset(request.data, request.size, task.set, strict)
+    if warning := dataset.warning():
+        print(warning, file=sys.stderr)
+    return dataset
 
 
 def _shared_score(folder: Path, method: str, dataset: Dataset) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from torch import nn
 from fewlabel import methods
 from fewlabel.batch import Part
 from fewlabel.config import Config, FitConfig
-from fewlabel.data import Batches, Dataset, Splits
+from fewlabel.data import Batches, Dataset, Splits, absolute
 from fewlabel.errors import TrainingError, UserError
 from fewlabel.methods import Models, Stage
 from fewlabel.models import build_classifier, build_score_model
@@ -50,6 +50,8 @@ def train(
     config: str | os.PathLike[str] | None = None,
     overrides: Iterable[str] = (),
     device: str | None = None,
+    strict: bool = False,
+    balance: bool = False,
 ) -> Run:
     """Train a score model on all data and a classifier on the few labels.
 
@@ -69,6 +71,8 @@ def train(
         config: a YAML file, such as the config.yaml of another run.
         overrides: "dotted.key=value" for any field of the configuration.
         device: such as "cpu" or "cuda"; by default a GPU if there is one.
+        strict: refuse broken images, rather than leave them out and say so.
+        balance: draw labelled examples equally often of each class.
 
     Returns:
         The finished run.
@@ -87,6 +91,8 @@ def train(
         score=Path(score) if score is not None else None,
         config=Path(config) if config is not None else None,
         overrides=overrides,
+        strict=strict,
+        balance=balance,
     )
     folder = RunFolder(out)
     _check_folder(folder, planned)
@@ -191,7 +197,8 @@ def _records(
     objective = methods.objective(method.losses(stage), models, settings.weights)
     ranks = accelerator.process_index, accelerator.num_processes
     rows = _rows(objective, settings, accelerator.num_processes)
-    batches = Batches(dataset, splits, rows, config.seed, *ranks, device)
+    drawn = settings.balance, settings.labelled_share
+    batches = Batches(dataset, splits, rows, config.seed, *ranks, device, *drawn)
     checkpoints = folder.checkpoints(stage)
     return fit(
         model, objective, batches, settings, config.seed, checkpoints, accelerator, validate, stop
@@ -265,4 +272,4 @@ def default_out(data: str | None) -> Path:
     """The run folder when none was named: runs/ and the name of the data."""
     if data is None:
         raise UserError("no --out: give a run folder, such as --out runs/a")
-    return Path("runs") / (Path(data).resolve().name if Path(data).exists() else data)
+    return Path("runs") / Path(absolute(data)).name

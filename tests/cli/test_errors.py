@@ -1,5 +1,6 @@
 """Wrong usage: exit status 2, one line on standard error, nothing on standard output."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -61,11 +62,55 @@ def test_an_empty_folder(cli: Cli, tmp_path: Path) -> None:
 
 def test_a_broken_image(cli: Cli, pets: Path, tmp_path: Path) -> None:
     (pets / "cat" / "1.png").write_bytes(b"no picture")
-    refused = cli("train", pets, "--out", tmp_path / "run")
+    refused = cli("train", pets, "--out", tmp_path / "run", "--strict")
     assert_refused(refused, str(pets / "cat" / "1.png"), "remove or replace", early=False)
     rest = refused.err.splitlines()[:-1]
     assert all(line.startswith("reading images: ") for line in rest)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_broken_image_is_skipped_and_counted(
+    cli: Cli, pets: Path, tmp_path: Path, tiny_train: Arguments
+) -> None:
+    (pets / "cat" / "1.png").write_bytes(b"")
+    arguments = tiny_train(tmp_path / "run", "--labels", "all", "--steps", "1", data=str(pets))
+    ended = cli(*arguments)
+    assert ended.status == 0, ended.err
+    assert ended.err.count("1 broken image of pets left out, such as cat/1.png") == 1
+    told = json.loads(cli("info", tmp_path / "run", "--json").out)
+    assert told["examples"]["broken"] == 1
+    assert Run(tmp_path / "run").dataset.skipped == ("cat/1.png",)
+
+
+@pytest.mark.parametrize(
+    ("table", "fragments"),
+    [
+        ("file,label\ngone.png,cat\n", ["labels.csv, line 2", "no image 'gone.png'", "correct"]),
+        ("file,label\ncat/0.png,a\ncat/0.png,b\n", ["line 3: cat/0.png", "second time"]),
+        ("file,kind\ncat/0.png,a\n", ["labels.csv", "no column 'label'", "first line"]),
+        ("name,label\ncat/0.png,a\n", ["labels.csv", "no column 'file'", "first line"]),
+        ("file,label\ncat/0.png,\n", ["labels.csv", "no file a label", "column 'label'"]),
+        ("file,label\ncat/0.png,a\n", ["labels.csv", "only one class, a", "another"]),
+        ("file,label\n", ["labels.csv", "lists no files", "add a line"]),
+        ("\xff", ["labels.csv", "is no CSV", "UTF-8"]),
+    ],
+)
+def test_a_wrong_labels_csv(
+    cli: Cli, pets: Path, tmp_path: Path, table: str, fragments: list[str]
+) -> None:
+    (pets / "labels.csv").write_bytes(table.encode("latin-1"))
+    assert_refused(cli("train", pets, "--out", tmp_path / "run"), *fragments)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_class_of_a_table_whose_images_are_all_broken(
+    cli: Cli, pets: Path, tmp_path: Path
+) -> None:
+    rows = ["file,label", "cat/0.png,cat", "cat/1.png,cat", "dog/0.png,dog"]
+    (pets / "labels.csv").write_text("\n".join(rows))
+    (pets / "dog" / "0.png").write_bytes(b"")
+    refused = cli("train", pets, "--out", tmp_path / "run")
+    assert_refused(refused, "class dog of", "labels.csv has no images", early=False)
 
 
 def test_a_class_without_an_image(cli: Cli, pets: Path, tmp_path: Path) -> None:
@@ -85,6 +130,8 @@ def test_one_class_only(cli: Cli, pets: Path, tmp_path: Path) -> None:
         (["--method", "magic"], ["'magic'", "cg-sc-all"]),
         (["--preset", "huge"], ["'huge'", "choose one of tiny"]),
         (["--set", "score.fit.setps=3"], ["score.fit.setps", "unknown key"]),
+        (["--set", "score.fit.labelled_share=2"], ["score.fit.labelled_share", "less than or"]),
+        (["--set", "score.fit.labelled_share=0.5"], ["labelled_share", "show a label there"]),
         (["--set", "seed"], ["--set seed", "key=value"]),
         (["--set", "seed=[1"], ["--set seed=[1"]),
         (["--colour", "red"], ["--colour"]),
@@ -96,6 +143,7 @@ def test_one_class_only(cli: Cli, pets: Path, tmp_path: Path) -> None:
         (["--labels", "0"], ["'0'", "above 0"]),
         (["--labels", "1000/class"], ["1000/class", "ask for at most"]),
         (["--labels", "gone.csv"], ["gone.csv", "digits has none"]),
+        (["--labels", "1e9/class"], ["'1e9/class'", "4/class"]),
         (["--config", "gone.yaml"], ["gone.yaml"]),
         (["--score", "gone"], ["no run folder gone"]),
         (["--device", "abacus"], ["'abacus'", "cpu or cuda"]),

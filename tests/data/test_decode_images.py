@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fewlabel.data.images import decode, short_side
+from fewlabel.data.images import decode, size_of
 
 COLOURS = {
     ("top", "left"): (200, 30, 60),
@@ -134,7 +134,7 @@ def test_only_the_central_square_is_left(
         pixels[:, 10 * third : 10 * third + 10] = colour
     path = tmp_path / "wide.png"
     Image.fromarray(turn(pixels)).save(path)
-    assert short_side(path) == 10
+    assert min(size_of(path)) == 10
     for size in (4, 10, 16):  # smaller, as it is, larger
         np.testing.assert_array_equal(
             decode(path, size), np.broadcast_to([0, 200, 0], (size, size, 3))

@@ -33,6 +33,10 @@ def test_digits_in_another_size_are_refused(refuses: Refuses) -> None:
 def test_an_unknown_name_lists_what_there_is(refuses: Refuses) -> None:
     with refuses("'Digts'", "digits", "no such folder", "did you mean digits?"):
         open_dataset("Digts")
+    with refuses("'mnst:/data'", "did you mean mnist:/data?"):
+        open_dataset("mnst:/data")
+    with refuses("hf:", "no such folder"):
+        open_dataset("hf:")
     with refuses("'/no/where'", *BUILTIN, "check the path"):
         open_dataset("/no/where")
     with refuses("''", "no such folder"):

@@ -172,7 +172,7 @@ def test_a_broken_image_is_named_and_nothing_is_kept(
     reason = {"empty": "an empty file", "text": "not an image", "truncated": "truncated"}[fault]
     root = make_folder({**PETS, "cat/c.png": content})
     with refuses(f"{root}/cat/c.png", reason, "1 of 7", "remove or replace it"):
-        open_folder(root)
+        open_folder(root, strict=True)
     assert list(cache.iterdir()) == []
 
 
@@ -181,17 +181,17 @@ def test_broken_images_are_counted_and_left_out_on_request(
 ) -> None:
     root = make_folder({**PETS, "cat/a.png": b"", "dog/9.png": b"?", "unlabeled/a.png": b"?"})
     with refuses("cat/a.png", "3 of 9", "remove or replace them"):
-        open_folder(root)
+        open_folder(root, strict=True)
     clean = open_folder(make_folder(PETS, "clean"))
     for _ in ("decoded", "from the cache"):
-        dataset = open_folder(root, strict=False)
+        dataset = open_folder(root)
         assert dataset.skipped == ("cat/a.png", "dog/9.png", "unlabeled/a.png")
         assert dataset.files == clean.files
         assert dataset.fingerprint == clean.fingerprint
         np.testing.assert_array_equal(dataset.values, clean.values)
         np.testing.assert_array_equal(dataset.labels, clean.labels)
-    with refuses("cat/a.png", "3 of 9"):
-        open_folder(root)
+    with refuses("cat/a.png", "3 of 9", "leave --strict out"):
+        open_folder(root, strict=True)
 
 
 def test_a_class_of_broken_images_only_is_refused(
@@ -199,13 +199,13 @@ def test_a_class_of_broken_images_only_is_refused(
 ) -> None:
     root = make_folder({**PETS, "eel/1.png": b"?"})
     with refuses("class without a label", "eel"):
-        open_folder(root, strict=False)
+        open_folder(root)
 
 
 def test_broken_images_only_are_refused(make_folder: MakeFolder, refuses: Refuses) -> None:
     root = make_folder({"a/1.png": b"?", "b/1.png": b"?"})
     with refuses("a/1.png", "2 of 2"):
-        open_folder(root, strict=False)
+        open_folder(root)
 
 
 @pytest.mark.parametrize(

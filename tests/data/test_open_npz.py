@@ -33,6 +33,21 @@ def test_grey_images_need_no_channel(tmp_path: Path) -> None:
     np.testing.assert_array_equal(dataset.values[..., 0], IMAGES[..., 0])
 
 
+def test_images_of_another_size_are_cropped_and_resized(tmp_path: Path) -> None:
+    wide = np.repeat(np.repeat(IMAGES, 2, 1), 4, 2)  # 8 × 16; its centre is 8 × 8
+    dataset = opened(tmp_path, images=wide, labels=LABELS)
+    np.testing.assert_array_equal(dataset.values, wide[:, :, 4:12])
+    again = open_dataset(tmp_path / "data.npz", size=8)  # as a stored run asks
+    assert again.fingerprint == dataset.fingerprint
+    assert open_dataset(tmp_path / "data.npz", size=5).shape == (3, 5, 5)
+
+
+def test_vectors_have_no_size(tmp_path: Path) -> None:
+    opened(tmp_path, vectors=VECTORS, labels=LABELS)
+    with pytest.raises(UserError, match="no size 8: leave --size out"):
+        open_dataset(tmp_path / "data.npz", size=8)
+
+
 def test_vectors_keep_their_scale(tmp_path: Path) -> None:
     dataset = opened(tmp_path, vectors=VECTORS, labels=LABELS)
     np.testing.assert_allclose(dataset.examples(range(6)).numpy(), VECTORS, rtol=1e-6)

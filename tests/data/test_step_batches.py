@@ -7,8 +7,7 @@ from data_cases import MakeDataset, Refuses
 from torch import Tensor
 
 from fewlabel.batch import Batch, Part
-from fewlabel.data import Batches, Dataset, Splits, batches, draw_splits
-from fewlabel.data.dataset import Indices
+from fewlabel.data import Batches, Dataset, Splits, draw_splits
 
 PARTS: tuple[Part, ...] = ("labelled", "unlabelled", "all")
 SIZES: dict[Part, int] = {"labelled": 4, "unlabelled": 16, "all": 10}
@@ -98,25 +97,6 @@ def test_rows_of_all_processes_are_the_batch_of_one(
             for part in SIZES
         }
         assert_equal(joined, alone.at(step))
-
-
-def test_large_data_are_read_from_the_array_to_the_same_effect(
-    dataset: Dataset, splits: Splits, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    small = Batches(dataset, splits, SIZES, seed=0)
-    monkeypatch.setattr(batches, "_PRELOAD_BYTES", 0)
-    large = Batches(dataset, splits, SIZES, seed=0)
-    reads: list[int] = []
-    read = Dataset.examples
-
-    def counting(self: Dataset, rows: Indices) -> Tensor:
-        reads.append(len(rows))
-        return read(self, rows)
-
-    monkeypatch.setattr(Dataset, "examples", counting)
-    for step in range(30):
-        assert_equal(large.at(step), small.at(step))
-    assert reads == [*SIZES.values()] * 30  # and none by the preloaded one
 
 
 def test_a_part_without_examples_is_refused(dataset: Dataset, refuses: Refuses) -> None:

@@ -1,0 +1,41 @@
+"""Rows of a CSV file that says something of image files."""
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+
+from fewlabel.errors import UserError
+
+__all__ = ["rows_of"]
+
+
+def rows_of(path: Path, *columns: str) -> Iterator[tuple[int, dict[str, str | None]]]:
+    """The rows of a CSV, by column, each with the number of its line.
+
+    Args:
+        path: the file.
+        columns: what its first line must name.
+
+    Raises:
+        UserError: if it cannot be read, is no CSV in UTF-8, lacks a column or has no rows.
+    """
+    line = 0
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            reader = csv.DictReader(stream)
+            for column in columns:
+                if column not in (reader.fieldnames or ()):
+                    raise UserError(
+                        f"labels file {path} has no column '{column}': name it in the first line"
+                    )
+            for row in reader:
+                line = reader.line_num
+                yield line, row
+    except OSError as error:
+        raise UserError(
+            f"labels file {path} cannot be read ({error.strerror}): check the path"
+        ) from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"labels file {path} is no CSV: save it as CSV in UTF-8") from error
+    if not line:
+        raise UserError(f"labels file {path} lists no files: add a line for each labelled image")
