@@ -36,16 +36,37 @@ class _Section(BaseModel):
 
 
 class FitConfig(_Section):
-    """How a model is fitted: AdamW, linear warm-up, then a decay with √(1 − step/steps)."""
+    """How a model is fitted: AdamW with a linear warm-up, then a decay of the learning rate.
+
+    Attributes:
+        steps: training steps.
+        batch: rows of a step, over all processes and micro-batches.
+        accumulate: micro-batches that a step is computed in, one after the other, to save memory.
+        learning_rate: its largest value.
+        warmup: steps over which it rises to that.
+        schedule: how it falls: √(1 − step/steps), half a cosine, or not at all.
+        weight_decay: of AdamW.
+        clip: the longest gradient; a longer one is shortened to it.
+        ema: decay of the averaged weights; it warms up, see `fewlabel.training.ema`.
+        weights: the weight of each loss.
+        patience: validations without a better one after which training stops early; None for
+            never. The weights of the best validation are then those of the run.
+        log_every: steps between lines of the log.
+        validate_every: steps between validations.
+        checkpoint_every: steps between checkpoints.
+    """
 
     steps: Count
     batch: Count = 64
+    accumulate: Count = 1
     learning_rate: Positive = 1e-3
     warmup: Annotated[int, Field(ge=0)] = 50
+    schedule: Literal["sqrt", "cosine", "constant"] = "sqrt"
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     clip: Positive = 1.0
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.995
     weights: dict[str, float] = {}
+    patience: Count | None = None
     log_every: Count = 20
     validate_every: Count = 100
     checkpoint_every: Count = 100
@@ -99,12 +120,16 @@ class Request(_Section):
 
 
 class Config(Request):
-    """The whole configuration, as `train` writes it to RUN/config.yaml."""
+    """The whole configuration, as `train` writes it to RUN/config.yaml.
+
+    `precision` is that of the networks in training; None is bf16 on a GPU, float32 on a CPU.
+    """
 
     preset: str
     shape: Annotated[tuple[Count, ...], Field(min_length=1)]
     sigma_data: Positive
     process: dict[str, Any]
+    precision: Literal["no", "bf16", "fp16"] | None = None
     score: ScoreConfig
     classifier: ClassifierConfig
     score_from: str | None = None

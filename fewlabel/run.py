@@ -79,7 +79,7 @@ class Run:
 
     @cached_property
     def score_model(self) -> ScoreModel:
-        """The score model, with averaged weights."""
+        """The score model, with averaged weights; see `RunFolder.average`."""
         classes = 0 if self.method.guidance == "classifier" else len(self.class_names)
         return self._trained(build_score_model(self.config, classes), "score")
 
@@ -238,10 +238,7 @@ class Run:
         return labels
 
     def _trained(self, model: Any, stage: str) -> Any:
-        checkpoints = self.folder.checkpoints(stage)
-        checkpoints.report_damaged()
-        weights = checkpoints.ema_weights()
-        model.load_state_dict(weights)
+        model.load_state_dict(self.folder.average(stage, self.config))
         return model.to(self.device).eval().requires_grad_(False)
 
 

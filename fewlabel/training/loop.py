@@ -7,20 +7,25 @@ ends with the weights of one that was never interrupted.
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn, optim
 
+from fewlabel.batch import Batch, Part
 from fewlabel.config import FitConfig
 from fewlabel.data import Batches
 from fewlabel.errors import TrainingError
 from fewlabel.objectives import Objective
 from fewlabel.randomness import StepRandom
+from fewlabel.training.best import Best
 from fewlabel.training.checkpoint import Checkpoints, TrainingState
 from fewlabel.training.ema import Ema
+from fewlabel.training.processes import any_process, averaged, check_parallelism, from_main
 
 __all__ = ["Record", "fit", "learning_rate"]
 
@@ -35,7 +40,8 @@ class Record:
         seconds: time since this call of `fit` began.
         losses: mean of each term over the steps since the last record that has any.
         validation: figures on the validation split, of the averaged weights.
-        checkpoint: whether the state was saved.
+        finished: whether training ends here, at the last step or early.
+        average: the model with averaged weights, to look at; it changes with the next step.
     """
 
     step: int
@@ -43,13 +49,20 @@ class Record:
     seconds: float
     losses: dict[str, float]
     validation: dict[str, float]
-    checkpoint: bool
+    finished: bool
+    average: nn.Module
 
 
 def learning_rate(config: FitConfig, step: int) -> float:
-    """Linear warm-up times √(1 − step/steps)."""
+    """Linear warm-up times the schedule: √(1 − s), ½(1 + cos πs) or 1 with s = step/steps."""
     warm = min(1.0, (step + 1) / (config.warmup + 1))
-    return config.learning_rate * warm * math.sqrt(1 - step / config.steps)
+    part = step / config.steps
+    fall = {
+        "sqrt": math.sqrt(1 - part),
+        "cosine": (1 + math.cos(math.pi * part)) / 2,
+        "constant": 1.0,
+    }
+    return config.learning_rate * warm * fall[config.schedule]
 
 
 def fit(
@@ -68,57 +81,117 @@ def fit(
     Args:
         model: the model whose weights are averaged and saved.
         objective: the loss; its parameters are the model's.
-        batches: the data of every step.
+        batches: the data of every step, for this process.
         config: steps, rates and intervals.
         seed: fixes the noise.
         checkpoints: where the state is saved and found.
         accelerator: device, processes and precision.
         validate: gives figures for the averaged model.
-        stop: asked after every step; when true, the state is saved and the loop ends.
+        stop: asked after every step; when true in any process, the state is saved and the loop
+            ends.
 
     Yields:
         A record for every step.
 
     Raises:
         TrainingError: when a term is not finite.
+        UserError: when the processes are of a kind that cannot train this objective.
     """
+    check_parallelism(objective, accelerator)
     objective.to(accelerator.device)
-    state = _state(model, objective, config)
+    best = Best()
+    state = _state(model, objective, best, config, accelerator)
     step = state.restore_newest(checkpoints)
     prepared, optimizer = accelerator.prepare(objective, state.optimizer)
-    ranks = accelerator.process_index, accelerator.num_processes
-    began, meter, done = time.monotonic(), _Meter(), step == config.steps
+    gradient = _Gradient(prepared, objective, config, seed, accelerator, checkpoints)
+    began, meter = time.monotonic(), _Meter()
+    done = step == config.steps or best.is_exhausted(config.patience)
     while not done:
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(config, step)
-        values = prepared(batches.at(step), StepRandom(seed, step, "noise", *ranks))
-        _check_finite(values, step, checkpoints)
         optimizer.zero_grad()
-        accelerator.backward(objective.total(values))
+        meter.add(gradient(batches.at(step), step))
         norm = accelerator.clip_grad_norm_(model.parameters(), config.clip)
         if accelerator.scaler is None:  # a scaler skips such steps by itself
             _check_finite({"gradient": norm}, step, checkpoints)
         optimizer.step()
         state.ema.update(model, step)
         step += 1
-        meter.add(values)
 
-        last = step == config.steps
-        done = last or stop()
-        validation = validate(state.ema.model) if last or not step % config.validate_every else {}
-        save = done or step % config.checkpoint_every == 0
-        if save and accelerator.is_main_process:
-            checkpoints.save(step, state.tensors())
-        losses = meter.means() if done or step % config.log_every == 0 else {}
+        validation = {}
+        if step == config.steps or not step % config.validate_every:
+            validation = from_main(validate(state.ema.model), accelerator)
+            if best.is_improved(validation) and accelerator.is_main_process:
+                checkpoints.save_best(step, state.ema.model.state_dict())
+        finished = step == config.steps or best.is_exhausted(config.patience)
+        done = any_process(stop(), accelerator) or finished
+        if accelerator.is_main_process and (done or not step % config.checkpoint_every):
+            checkpoints.save(step, state.tensors(), finished)
+        losses = {}
+        if done or not step % config.log_every:
+            losses = averaged(meter.means(), accelerator)
         seconds = time.monotonic() - began
-        yield Record(step, config.steps, seconds, losses, validation, save)
+        yield Record(step, config.steps, seconds, losses, validation, finished, state.ema.model)
 
 
-def _state(model: nn.Module, objective: Objective, config: FitConfig) -> TrainingState:
+def _state(
+    model: nn.Module,
+    objective: Objective,
+    best: Best,
+    config: FitConfig,
+    accelerator: Accelerator,
+) -> TrainingState:
     optimizer = optim.AdamW(
         model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
     )
-    return TrainingState(model, Ema(model, config.ema), optimizer, objective.memory())
+    memory = objective.memory() | best.memory
+    return TrainingState(model, Ema(model, config.ema), optimizer, memory, accelerator.scaler)
+
+
+class _Gradient:
+    """The gradient of a step, computed in micro-batches.
+
+    Each micro-batch has the rows of the global batch's noise that it would have as the batch of a
+    process of its own, so their number changes nothing but rounding.
+    """
+
+    def __init__(
+        self,
+        prepared: nn.Module,
+        objective: Objective,
+        config: FitConfig,
+        seed: int,
+        accelerator: Accelerator,
+        checkpoints: Checkpoints,
+    ) -> None:
+        self.prepared, self.objective, self.config, self.seed = prepared, objective, config, seed
+        self.accelerator, self.checkpoints = accelerator, checkpoints
+
+    def __call__(self, batches: Mapping[Part, Batch], step: int) -> dict[str, Tensor]:
+        """Add the gradient to that of the parameters; the values of each term, (B,)."""
+        parts, process = self.config.accumulate, self.accelerator.process_index
+        found = []
+        for part in range(parts):
+            rank, world = process * parts + part, parts * self.accelerator.num_processes
+            random = StepRandom(self.seed, step, "noise", rank, world)
+            with self._exchange(last=part == parts - 1):
+                values = self.prepared(_share(batches, part, parts), random)
+                _check_finite(values, step, self.checkpoints)
+                self.accelerator.backward(self.objective.total(values) / parts)
+            found.append({name: value.detach() for name, value in values.items()})
+        return {name: torch.cat([values[name] for values in found]) for name in found[0]}
+
+    def _exchange(self, last: bool) -> AbstractContextManager[Any]:
+        """Processes exchange their gradients once a step, after its last micro-batch."""
+        return nullcontext() if last else self.accelerator.no_sync(self.prepared)
+
+
+def _share(batches: Mapping[Part, Batch], part: int, parts: int) -> dict[Part, Batch]:
+    """One of so many equal shares of the rows of each batch."""
+    return {
+        name: Batch(batch.x.chunk(parts)[part], batch.y.chunk(parts)[part])
+        for name, batch in batches.items()
+    }
 
 
 class _Meter:
@@ -130,7 +203,7 @@ class _Meter:
 
     def add(self, values: dict[str, Tensor]) -> None:
         for name, value in values.items():
-            mean = value.detach().mean()
+            mean = value.mean()
             self._sums[name] = self._sums[name] + mean if name in self._sums else mean
         self._steps += 1
 

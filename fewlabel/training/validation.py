@@ -8,13 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from fewlabel.batch import UNLABELLED, Batch
+from fewlabel.calibration import ece
 from fewlabel.data import Dataset, Splits
 from fewlabel.objectives import DenoisingScoreMatching
 from fewlabel.process import Process
 from fewlabel.randomness import StepRandom, generator_for
 from fewlabel.score import ScoreModel
 
-__all__ = ["classifier_validation", "score_validation"]
+__all__ = ["classifier_validation", "no_validation", "score_validation"]
 
 Validation = Callable[[nn.Module], dict[str, float]]
 
@@ -43,13 +44,17 @@ def score_validation(
         rounds = [loss(batch, StepRandom(0, i, "validation")).mean() for i in range(_ROUNDS)]
         return {"dsm": float(torch.stack(rounds).mean())}
 
-    return validate if len(x) else _nothing
+    return validate if len(x) else no_validation
 
 
 def classifier_validation(
     dataset: Dataset, splits: Splits, process: Process, device: torch.device
 ) -> Validation:
-    """Cross-entropy and accuracy on held-out labelled examples at three noise ratios."""
+    """Accuracy, cross-entropy and calibration error on held-out labels at three noise ratios.
+
+    These labels are beside the few that train. Where labels are few in truth and not only by
+    --labels, little can be held out, and the figures are rough.
+    """
     held_out = np.array(splits.validation, dtype=np.int64)
     labelled = held_out[dataset.labels[held_out] != UNLABELLED][:_EXAMPLES]
     x = _examples(dataset, labelled).to(device)
@@ -65,15 +70,16 @@ def classifier_validation(
             hits = (log_prob.argmax(-1) == y).float().mean()
             loss = -log_prob.gather(-1, y[:, None]).mean()
             figures |= {f"accuracy@{level:g}": float(hits), f"ce@{level:g}": float(loss)}
+            figures[f"ece@{level:g}"] = ece(log_prob.exp(), y)
         return figures
 
-    return validate if len(x) else _nothing
+    return validate if len(x) else no_validation
 
 
 def _examples(dataset: Dataset, indices: np.ndarray) -> Tensor:
     return dataset.examples(indices)
 
 
-def _nothing(model: nn.Module) -> dict[str, float]:
+def no_validation(model: nn.Module) -> dict[str, float]:
     """For data too small to hold anything out."""
     return {}
