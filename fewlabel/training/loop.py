@@ -25,7 +25,7 @@ from fewlabel.randomness import StepRandom
 from fewlabel.training.best import Best
 from fewlabel.training.checkpoint import Checkpoints, TrainingState
 from fewlabel.training.ema import Ema
-from fewlabel.training.processes import any_process, averaged, check_parallelism, from_main
+from fewlabel.training.processes import any_process, averaged, check_parallelism, from_main, merged
 
 __all__ = ["Record", "fit", "learning_rate"]
 
@@ -99,10 +99,11 @@ def fit(
     """
     check_parallelism(objective, accelerator)
     objective.to(accelerator.device)
-    best = Best()
-    state = _state(model, objective, best, config, accelerator)
+    ema, best = Ema(model, config.ema), Best()
+    prepared, optimizer = accelerator.prepare(objective, _optimizer(model, config))
+    memory = objective.memory() | best.memory  # of the prepared one: preparing may copy it
+    state = TrainingState(model, ema, optimizer, memory, accelerator.scaler)
     step = state.restore_newest(checkpoints)
-    prepared, optimizer = accelerator.prepare(objective, state.optimizer)
     gradient = _Gradient(prepared, objective, config, seed, accelerator, checkpoints)
     began, meter = time.monotonic(), _Meter()
     done = step == config.steps or best.is_exhausted(config.patience)
@@ -110,7 +111,8 @@ def fit(
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(config, step)
         optimizer.zero_grad()
-        meter.add(gradient(batches.at(step), step))
+        with merged(objective.memory(), accelerator):
+            meter.add(gradient(batches.at(step), step))
         norm = accelerator.clip_grad_norm_(model.parameters(), config.clip)
         if accelerator.scaler is None:  # a scaler skips such steps by itself
             _check_finite({"gradient": norm}, step, checkpoints)
@@ -134,18 +136,9 @@ def fit(
         yield Record(step, config.steps, seconds, losses, validation, finished, state.ema.model)
 
 
-def _state(
-    model: nn.Module,
-    objective: Objective,
-    best: Best,
-    config: FitConfig,
-    accelerator: Accelerator,
-) -> TrainingState:
-    optimizer = optim.AdamW(
-        model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
-    )
-    memory = objective.memory() | best.memory
-    return TrainingState(model, Ema(model, config.ema), optimizer, memory, accelerator.scaler)
+def _optimizer(model: nn.Module, config: FitConfig) -> optim.Optimizer:
+    rate, decay = config.learning_rate, config.weight_decay
+    return optim.AdamW(model.parameters(), lr=rate, weight_decay=decay)
 
 
 class _Gradient:

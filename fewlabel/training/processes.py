@@ -1,17 +1,26 @@
 """What several processes of one training have to agree on."""
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 import torch
 from accelerate import Accelerator, PartialState
 from accelerate.state import AcceleratorState
-from accelerate.utils import DistributedType, broadcast
+from accelerate.utils import DistributedDataParallelKwargs, DistributedType, broadcast
 from torch import Tensor
 
 from fewlabel.errors import UserError
 from fewlabel.objectives import Objective
 
-__all__ = ["any_process", "averaged", "check_parallelism", "from_main", "start_accelerator"]
+__all__ = [
+    "any_process",
+    "averaged",
+    "check_parallelism",
+    "from_main",
+    "merged",
+    "start_accelerator",
+]
 
 _REPLICAS = {DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU}
 
@@ -31,7 +40,13 @@ def start_accelerator(cpu: bool = False, precision: str | None = None) -> Accele
     gpu = PartialState(cpu=cpu).device.type != "cpu"
     if precision == "fp16" and not gpu:
         raise UserError("precision fp16 needs a GPU; set precision=bf16 or precision=no")
-    return Accelerator(cpu=cpu, mixed_precision=precision or ("bf16" if gpu else "no"))
+    warnings.filterwarnings("ignore", message="Grad strides do not match")  # of channels_last
+    own_buffers = DistributedDataParallelKwargs(broadcast_buffers=False)  # see `merged`
+    return Accelerator(
+        cpu=cpu,
+        mixed_precision=precision or ("bf16" if gpu else "no"),
+        kwargs_handlers=[own_buffers],
+    )
 
 
 def check_parallelism(objective: Objective, accelerator: Accelerator) -> None:
@@ -69,6 +84,22 @@ def from_main(figures: dict[str, float], accelerator: Accelerator) -> dict[str, 
 def averaged(figures: dict[str, float], accelerator: Accelerator) -> dict[str, float]:
     """The mean over the processes of each figure."""
     return _shared(figures, accelerator, lambda values: accelerator.reduce(values, "mean"))
+
+
+@contextmanager
+def merged(memory: Mapping[str, Tensor], accelerator: Accelerator) -> Iterator[None]:
+    """Give all processes what each changes in the memory of the losses while the block runs.
+
+    Processes change rows of their own: the changes add up.
+    """
+    if accelerator.num_processes == 1:
+        yield
+        return
+    before = {name: value.clone() for name, value in memory.items()}
+    yield
+    for name, value in memory.items():
+        changes = accelerator.reduce(value - before[name], "sum")
+        value.copy_(before[name] + changes)
 
 
 def _shared(

@@ -92,7 +92,9 @@ def train(
     if accelerator.is_main_process:
         if not folder.exists:
             folder.begin(planned.config, planned.splits)
-        print(f"{planned.summary()} → {folder}", file=sys.stderr)
+        n = accelerator.num_processes
+        together = f" ({n} processes)" if n > 1 else ""
+        print(f"{planned.summary()} → {folder}{together}", file=sys.stderr)
     accelerator.wait_for_everyone()
     with _stop_signals() as stop:
         for stage in methods.find_method(planned.config.method).stages:
