@@ -91,7 +91,7 @@ def fit(
             ends.
 
     Yields:
-        A record for every step.
+        A record for every step, before its checkpoint is written.
 
     Raises:
         TrainingError: when a term is not finite.
@@ -127,13 +127,14 @@ def fit(
                 checkpoints.save_best(step, state.ema.model.state_dict())
         finished = step == config.steps or best.is_exhausted(config.patience)
         done = any_process(stop(), accelerator) or finished
-        if accelerator.is_main_process and (done or not step % config.checkpoint_every):
-            checkpoints.save(step, state.tensors(), finished)
         losses = {}
         if done or not step % config.log_every:
             losses = averaged(meter.means(), accelerator)
         seconds = time.monotonic() - began
         yield Record(step, config.steps, seconds, losses, validation, finished, state.ema.model)
+        # After the record: of a step that is not logged, no checkpoint is to be gone on from.
+        if accelerator.is_main_process and (done or not step % config.checkpoint_every):
+            checkpoints.save(step, state.tensors(), finished)
 
 
 def _optimizer(model: nn.Module, config: FitConfig) -> optim.Optimizer:
