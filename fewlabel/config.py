@@ -75,13 +75,15 @@ class FitConfig(_Section):
 class ScoreConfig(_Section):
     """The score model: a UNet (channels, layers and attention of each level).
 
-    For vectors it is a perceptron, with the first width and that many layers.
+    For vectors it is a perceptron, with the first width and that many layers. Every `sheet_every`
+    steps of its training a sheet of samples is drawn; 0 is never.
     """
 
     widths: Annotated[tuple[Width, ...], Field(min_length=1)]
     layers: Count = 1
     attention: tuple[bool, ...]
     patch: Count = 1
+    sheet_every: Annotated[int, Field(ge=0)] = 500
     fit: FitConfig
 
     @field_validator("attention")

@@ -4,6 +4,8 @@ config.yaml          the whole configuration, versions, git revision
 labels.json          the split manifest: who trains, who is held out, whose label is used
 score/  classifier/  checkpoints, see `fewlabel.training.checkpoint`
 metrics.jsonl        one line a logging step
+sheets/              samples of the score model while it trained
+tensorboard/         curves, if they were asked for
 samples/             pictures
 report.html          the page to look at
 """

@@ -58,6 +58,9 @@ def train(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Change any field of the configuration."),
     ] = None,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write curves to OUT/tensorboard.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Train a score model on all data and a classifier on the few labels.
@@ -83,6 +86,7 @@ def train(
         config=config,
         overrides=set_ or (),
         device=device,
+        tensorboard=tensorboard,
     )
     if as_json:
         print_json(summary(run.folder))

@@ -7,20 +7,23 @@ import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from accelerate import Accelerator, PartialState
 
 from fewlabel import methods
+from fewlabel.config import Config
 from fewlabel.errors import Interrupted, UserError
 from fewlabel.methods import Stage
 from fewlabel.progress import track
 from fewlabel.run import Run, find_device
 from fewlabel.run_folder import RunFolder
+from fewlabel.score import ScoreModel
 from fewlabel.training.journal import Journal, check_tensorboard
 from fewlabel.training.loop import Record
 from fewlabel.training.plan import Plan, plan
 from fewlabel.training.processes import start_accelerator
+from fewlabel.training.sheets import draw_sheet
 from fewlabel.training.stages import fit_stage
 
 __all__ = ["default_out", "train"]
@@ -158,6 +161,8 @@ def _train_stage(
             task.set(settings.steps if finished else done, settings.steps, shown)
             if journal:
                 journal.write(record)
+                if stage == "score" and _shows(record.step, planned.config):
+                    _draw(record, planned, folder)
     if journal:
         journal.close()
     accelerator.wait_for_everyone()
@@ -167,6 +172,20 @@ def _train_stage(
             f"stopped at step {done} of {settings.steps} of the {_TITLES[stage]}, with a "
             f"checkpoint in {folder}; the same command goes on from there"
         )
+
+
+def _shows(step: int, config: Config) -> bool:
+    """Whether a sheet of samples is due."""
+    return config.score.sheet_every > 0 and step % config.score.sheet_every == 0
+
+
+def _draw(record: Record, planned: Plan, folder: RunFolder) -> None:
+    """Draw what the score model makes at this step."""
+    config = planned.config
+    conditional = methods.find_method(config.method).guidance != "classifier"
+    classes = len(planned.splits.class_names) if conditional else 0
+    path = folder.path / "sheets" / f"step-{record.step:08d}.png"
+    draw_sheet(cast(ScoreModel, record.average), config.shape, path, config.seed, classes)
 
 
 def _note(record: Record) -> str:
