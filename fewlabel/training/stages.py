@@ -8,26 +8,52 @@ from accelerate import Accelerator
 from torch import nn
 
 from fewlabel import methods
-from fewlabel.batch import Part
-from fewlabel.config import Config, FitConfig
+from fewlabel.batch import UNLABELLED, Part
+from fewlabel.config import Config
 from fewlabel.data import Batches, Dataset, Splits
 from fewlabel.errors import UserError
 from fewlabel.methods import Models, Stage
 from fewlabel.models import build_classifier, build_score_model
-from fewlabel.objectives import Objective
 from fewlabel.run_folder import RunFolder
 from fewlabel.training.loop import Record, fit
 from fewlabel.training.plan import Plan
 from fewlabel.training.validation import (
     classifier_validation,
-    no_validation,
     score_validation,
 )
 
-__all__ = ["fit_stage"]
+__all__ = ["check_settings", "fit_stage"]
 
 _BATCH = 512
 _NEARLY_CLEAN = 0.1  # σ/σ_data at which pseudo-labels are read: inside the classifier's training
+
+
+def check_settings(planned: Plan, processes: int) -> None:
+    """Refuse settings that cannot be, before anything is written.
+
+    Raises:
+        UserError: for a batch that does not divide, or patience without validation.
+    """
+    config, row = planned.config, methods.find_method(planned.config.method)
+    held_out = planned.dataset.labels[list(planned.splits.validation)]
+    for stage in row.stages:
+        if stage == "score" and config.score_from:
+            continue
+        settings = config.fit(stage)
+        shares = processes * settings.accumulate
+        if settings.batch % shares:
+            raise UserError(
+                f"{stage}.fit.batch={settings.batch} does not divide among {processes} × "
+                f"{settings.accumulate} (processes × {stage}.fit.accumulate); set it to a "
+                f"multiple of {shares}"
+            )
+        needs_labels = stage == "classifier" or row.guidance != "classifier"
+        usable = held_out[held_out != UNLABELLED] if needs_labels else held_out
+        if settings.patience is not None and not len(usable):
+            raise UserError(
+                f"{stage}.fit.patience={settings.patience} needs held-out examples and "
+                f"{planned.dataset.name} is too small for any; leave it out"
+            )
 
 
 def fit_stage(
@@ -48,7 +74,7 @@ def fit_stage(
 
     Raises:
         TrainingError: when training diverges.
-        UserError: for settings that cannot be.
+        UserError: for processes of a kind that cannot train this.
     """
     config, dataset, splits = planned.config, planned.dataset, planned.splits
     method, settings = methods.find_method(config.method), config.fit(stage)
@@ -67,15 +93,11 @@ def fit_stage(
         score = None if method.pseudo_labels else _frozen_score(config, folder, device)
         models = Models(config.shape, score=score, classifier=model)
         validate = classifier_validation(dataset, splits, model.process, device)
-    if settings.patience is not None and validate is no_validation:
-        raise UserError(
-            f"{stage}.fit.patience={settings.patience} needs held-out examples and "
-            f"{dataset.name} is too small for any; leave it out"
-        )
     objective = methods.objective(method.losses(stage), models, settings.weights)
     ranks = accelerator.process_index, accelerator.num_processes
-    rows = _rows(objective, settings, accelerator.num_processes)
-    batches = Batches(dataset, splits, rows, config.seed, *ranks, device)
+    rows = settings.batch // accelerator.num_processes
+    sizes: dict[Part, int] = dict.fromkeys(sorted(set(objective.parts.values())), rows)
+    batches = Batches(dataset, splits, sizes, config.seed, *ranks, device)
     checkpoints = folder.checkpoints(stage)
     return fit(
         model, objective, batches, settings, config.seed, checkpoints, accelerator, validate, stop
@@ -106,16 +128,3 @@ def _pseudo_labelled(
         log_prob = classifier.log_prob(dataset.examples(chunk).to(device), t.to(device))
         labels[chunk] = log_prob.argmax(1).cpu().numpy()
     return replace(dataset, labels=labels), replace(splits, labelled=splits.train)
-
-
-def _rows(objective: Objective, settings: FitConfig, processes: int) -> dict[Part, int]:
-    """Rows of each part of the data for one process."""
-    shares = processes * settings.accumulate
-    if settings.batch % shares:
-        raise UserError(
-            f"a batch of {settings.batch} does not divide among {processes} process"
-            f"{'es' if processes > 1 else ''} with {settings.accumulate} micro-batch"
-            f"{'es' if settings.accumulate > 1 else ''} each; set fit.batch to a multiple of "
-            f"{shares}"
-        )
-    return {part: settings.batch // processes for part in sorted(set(objective.parts.values()))}

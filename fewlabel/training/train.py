@@ -24,7 +24,7 @@ from fewlabel.training.loop import Record
 from fewlabel.training.plan import Plan, plan
 from fewlabel.training.processes import start_accelerator
 from fewlabel.training.sheets import draw_sheet
-from fewlabel.training.stages import fit_stage
+from fewlabel.training.stages import check_settings, fit_stage
 
 __all__ = ["default_out", "train"]
 
@@ -92,6 +92,7 @@ def train(
     _check_folder(folder, planned)
     on_device = device == "cpu", planned.config.precision
     accelerator = start_accelerator(*on_device)
+    check_settings(planned, accelerator.num_processes)
     if accelerator.is_main_process:
         if not folder.exists:
             folder.begin(planned.config, planned.splits)

@@ -15,7 +15,7 @@ from fewlabel.process import Process
 from fewlabel.randomness import StepRandom, generator_for
 from fewlabel.score import ScoreModel
 
-__all__ = ["classifier_validation", "no_validation", "score_validation"]
+__all__ = ["classifier_validation", "score_validation"]
 
 Validation = Callable[[nn.Module], dict[str, float]]
 
@@ -44,7 +44,7 @@ def score_validation(
         rounds = [loss(batch, StepRandom(0, i, "validation")).mean() for i in range(_ROUNDS)]
         return {"dsm": float(torch.stack(rounds).mean())}
 
-    return validate if len(x) else no_validation
+    return validate if len(x) else _nothing
 
 
 def classifier_validation(
@@ -73,13 +73,13 @@ def classifier_validation(
             figures[f"ece@{level:g}"] = ece(log_prob.exp(), y)
         return figures
 
-    return validate if len(x) else no_validation
+    return validate if len(x) else _nothing
 
 
 def _examples(dataset: Dataset, indices: np.ndarray) -> Tensor:
     return dataset.examples(indices)
 
 
-def no_validation(model: nn.Module) -> dict[str, float]:
+def _nothing(model: nn.Module) -> dict[str, float]:
     """For data too small to hold anything out."""
     return {}

@@ -136,6 +136,7 @@ def test_patience_without_held_out_labels_is_refused(
             tmp_path / "few.npz", method="cg", steps=2, out=tmp_path / "run", device="cpu",
             overrides=[*tiny, "classifier.fit.patience=2"],
         )  # fmt: skip
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_classifier_is_validated_at_its_noise_levels(finished_run: Run) -> None:

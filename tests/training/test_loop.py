@@ -8,15 +8,15 @@ from toys import Fails, Pull, Root, Scalar, Slope, run_fit, settings
 
 from fewlabel.batch import Batch
 from fewlabel.classifier import NoisyClassifier
-from fewlabel.config import FitConfig
 from fewlabel.errors import TrainingError, UserError
-from fewlabel.objectives import CrossEntropy, Objective, Term
+from fewlabel.objectives import CrossEntropy, Term
 from fewlabel.process import EDM
 from fewlabel.randomness import generator_for
 from fewlabel.training.checkpoint import Checkpoints
 from fewlabel.training.ema import Ema
 from fewlabel.training.loop import learning_rate
-from fewlabel.training.stages import _rows
+from fewlabel.training.plan import Plan, plan
+from fewlabel.training.stages import check_settings
 
 
 def test_the_average_starts_as_the_closed_form_of_its_warm_up() -> None:
@@ -97,12 +97,13 @@ def test_micro_batches_change_nothing_but_rounding(tmp_path: Path, accumulate: i
 
 
 def test_a_batch_must_divide_into_its_shares() -> None:
-    terms = {"slope": Slope(Scalar())}
-    objective = Objective(terms, {"slope": "all"}, {"slope": 1.0})
-    config = FitConfig(steps=1, batch=24, accumulate=3)
-    assert _rows(objective, config, 4) == {"all": 6}
-    with pytest.raises(UserError, match=r"24 .* 5 processes with 3 .* multiple of 15"):
-        _rows(objective, config, 5)
+    def planned(*overrides: str) -> Plan:
+        return plan("digits", options={"method": "cg"}, overrides=overrides)
+
+    parts = "classifier.fit.accumulate=3", "classifier.fit.batch=24"
+    check_settings(planned(*parts), 4)
+    with pytest.raises(UserError, match=r"classifier\.fit\.batch=24 .* 16 × 3 .*multiple of 48"):
+        check_settings(planned(*parts), 16)
 
 
 def test_a_fit_moves_by_the_learning_rates(tmp_path: Path) -> None:
