@@ -64,19 +64,10 @@ def draw_to_folder(
     by_class = {run.class_names[c]: drawn.images[labels == c] for c in classes}
     title = f"{run.config.method}, scale {drawn.scale:g}"
     arrays = _write_arrays(folder / "samples.npz", drawn.images, labels, run.class_names)
-    files, grids = [arrays], []
     if len(run.config.shape) == 1:
-        grid = scatter(by_class, folder / "points.png", title)
+        files, grids, grid = [arrays], [], scatter(by_class, folder / "points.png", title)
     else:
-        files = [
-            path for name, images in by_class.items() for path in save_images(images, folder, name)
-        ]
-        grids = [
-            image_grid(images, folder / f"grid-{name}.png", f"{name}: {title}")
-            for name, images in by_class.items()
-        ]
-        shown = {name: images[:_COLUMNS] for name, images in by_class.items()}
-        grid = class_grid({title: shown}, folder / "grid.png")
+        files, grids, grid = _write_images(by_class, folder, title)
     return {
         "files": [str(path) for path in files],
         "grid": str(grid),
@@ -91,6 +82,19 @@ def draw_to_folder(
         "seconds": drawn.seconds,
         "seed": seed,
     }
+
+
+def _write_images(
+    by_class: dict[str, Tensor], folder: Path, title: str
+) -> tuple[list[Path], list[Path], Path]:
+    """Each image, a grid of each class, and the grid of the first of every class."""
+    files: list[Path] = []
+    grids: list[Path] = []
+    for name, images in by_class.items():
+        files += save_images(images, folder, name)
+        grids.append(image_grid(images, folder / f"grid-{name}.png", f"{name}: {title}"))
+    shown = {name: images[:_COLUMNS] for name, images in by_class.items()}
+    return files, grids, class_grid({title: shown}, folder / "grid.png")
 
 
 def _write_arrays(path: Path, x: Tensor, labels: Tensor, names: tuple[str, ...]) -> Path:

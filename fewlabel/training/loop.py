@@ -104,19 +104,11 @@ def fit(
     memory = objective.memory() | best.memory  # of the prepared one: preparing may copy it
     state = TrainingState(model, ema, optimizer, memory, accelerator.scaler)
     step = state.restore_newest(checkpoints)
-    gradient = _Gradient(prepared, objective, config, seed, accelerator, checkpoints)
+    update = _Update(model, objective, prepared, optimizer, config, seed, accelerator, checkpoints)
     began, meter = time.monotonic(), _Meter()
     done = step == config.steps or best.is_exhausted(config.patience)
     while not done:
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(config, step)
-        optimizer.zero_grad()
-        with merged(objective.memory(), accelerator):
-            meter.add(gradient(batches.at(step), step))
-        norm = accelerator.clip_grad_norm_(model.parameters(), config.clip)
-        if accelerator.scaler is None:  # a scaler skips such steps by itself
-            _check_finite({"gradient": norm}, step, checkpoints)
-        optimizer.step()
+        meter.add(update(batches.at(step), step))
         state.ema.update(model, step)
         step += 1
 
@@ -142,27 +134,38 @@ def _optimizer(model: nn.Module, config: FitConfig) -> optim.Optimizer:
     return optim.AdamW(model.parameters(), lr=rate, weight_decay=decay)
 
 
-class _Gradient:
-    """The gradient of a step, computed in micro-batches.
+@dataclass(frozen=True)
+class _Update:
+    """A step of the optimiser along the gradient of a batch, computed in micro-batches.
 
     Each micro-batch has the rows of the global batch's noise that it would have as the batch of a
     process of its own, so their number changes nothing but rounding.
     """
 
-    def __init__(
-        self,
-        prepared: nn.Module,
-        objective: Objective,
-        config: FitConfig,
-        seed: int,
-        accelerator: Accelerator,
-        checkpoints: Checkpoints,
-    ) -> None:
-        self.prepared, self.objective, self.config, self.seed = prepared, objective, config, seed
-        self.accelerator, self.checkpoints = accelerator, checkpoints
+    model: nn.Module
+    objective: Objective
+    prepared: nn.Module
+    optimizer: optim.Optimizer
+    config: FitConfig
+    seed: int
+    accelerator: Accelerator
+    checkpoints: Checkpoints
 
     def __call__(self, batches: Mapping[Part, Batch], step: int) -> dict[str, Tensor]:
-        """Add the gradient to that of the parameters; the values of each term, (B,)."""
+        """Change the weights; the values of each term at each example, (B,)."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.config, step)
+        self.optimizer.zero_grad()
+        with merged(self.objective.memory(), self.accelerator):
+            values = self._gradient(batches, step)
+        norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.clip)
+        if self.accelerator.scaler is None:  # a scaler skips such steps by itself
+            _check_finite({"gradient": norm}, step, self.checkpoints)
+        self.optimizer.step()
+        return values
+
+    def _gradient(self, batches: Mapping[Part, Batch], step: int) -> dict[str, Tensor]:
+        """Add the gradient to that of the parameters; the values of each term."""
         parts, process = self.config.accumulate, self.accelerator.process_index
         found = []
         for part in range(parts):

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import torch
 from accelerate import Accelerator, PartialState
 from accelerate.state import AcceleratorState
-from accelerate.utils import DistributedDataParallelKwargs, DistributedType, broadcast
+from accelerate.utils import DistributedType, broadcast
 from torch import Tensor
 
 from fewlabel.errors import UserError
@@ -41,12 +41,7 @@ def start_accelerator(cpu: bool = False, precision: str | None = None) -> Accele
     if precision == "fp16" and not gpu:
         raise UserError("precision fp16 needs a GPU; set precision=bf16 or precision=no")
     warnings.filterwarnings("ignore", message="Grad strides do not match")  # of channels_last
-    own_buffers = DistributedDataParallelKwargs(broadcast_buffers=False)  # see `merged`
-    return Accelerator(
-        cpu=cpu,
-        mixed_precision=precision or ("bf16" if gpu else "no"),
-        kwargs_handlers=[own_buffers],
-    )
+    return Accelerator(cpu=cpu, mixed_precision=precision or ("bf16" if gpu else "no"))
 
 
 def check_parallelism(objective: Objective, accelerator: Accelerator) -> None:
