@@ -64,8 +64,9 @@ def draw_to_folder(
     by_class = {run.class_names[c]: drawn.images[labels == c] for c in classes}
     title = f"{run.config.method}, scale {drawn.scale:g}"
     arrays = _write_arrays(folder / "samples.npz", drawn.images, labels, run.class_names)
+    grids: list[Path] = []
     if len(run.config.shape) == 1:
-        files, grids, grid = [arrays], [], scatter(by_class, folder / "points.png", title)
+        files, grid = [arrays], scatter(by_class, folder / "points.png", title)
     else:
         files, grids, grid = _write_images(by_class, folder, title)
     return {
