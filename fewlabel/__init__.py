@@ -9,17 +9,18 @@
 
 The parts stand alone and compose: `fewlabel.process`, `fewlabel.score`, `fewlabel.classifier`,
 `fewlabel.guidance`, `fewlabel.samplers`, `fewlabel.objectives`, `fewlabel.methods`,
-`fewlabel.oracle`, `fewlabel.metrics`.
+`fewlabel.oracle`, `fewlabel.metrics`. `fewlabel.sample` follows any score function.
 """
 
 import importlib
 from typing import Any
 
-__all__ = ["__version__", "load", "sample", "train"]
+__all__ = ["Run", "__version__", "load", "sample", "train"]
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Run": "fewlabel.run",
     "load": "fewlabel.run",
     "train": "fewlabel.training.train",
     "sample": "fewlabel.samplers",

@@ -36,23 +36,42 @@ class _Section(BaseModel):
 
 
 class FitConfig(_Section):
-    """How a model is fitted: AdamW, linear warm-up, then a schedule of the rate.
+    """How a model is fitted: AdamW with a linear warm-up, then a decay of the learning rate.
 
-    `balance` draws labelled examples equally often of each class; `labelled_share` is the share
-    of labelled examples where a loss sees all data, by default that of the data.
+    Attributes:
+        steps: training steps.
+        batch: rows of a step, over all processes and micro-batches.
+        accumulate: micro-batches that a step is computed in, one after the other, to save memory.
+        learning_rate: its largest value.
+        warmup: steps over which it rises to that.
+        schedule: how it falls: √(1 − step/steps), half a cosine, or not at all.
+        weight_decay: of AdamW.
+        clip: the longest gradient; a longer one is shortened to it.
+        ema: decay of the averaged weights; it warms up, see `fewlabel.training.ema`.
+        weights: the weight of each loss.
+        balance: draw labelled examples equally often of each class.
+        labelled_share: the share of labelled examples where a loss sees all data; None for that
+            of the data.
+        patience: validations without a better one after which training stops early; None for
+            never. The weights of the best validation are then those of the run.
+        log_every: steps between lines of the log.
+        validate_every: steps between validations.
+        checkpoint_every: steps between checkpoints.
     """
 
     steps: Count
     batch: Count = 64
+    accumulate: Count = 1
     learning_rate: Positive = 1e-3
-    schedule: Literal["sqrt", "cosine", "constant"] = "sqrt"
     warmup: Annotated[int, Field(ge=0)] = 50
+    schedule: Literal["sqrt", "cosine", "constant"] = "sqrt"
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     clip: Positive = 1.0
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.995
     weights: dict[str, float] = {}
     balance: bool = False
     labelled_share: Annotated[float, Field(ge=0, le=1)] | None = None
+    patience: Count | None = None
     log_every: Count = 20
     validate_every: Count = 100
     checkpoint_every: Count = 100
@@ -62,7 +81,8 @@ class ScoreConfig(_Section):
     """The score model: a UNet (channels, layers and attention of each level).
 
     `blocks` are those of Ho et al. 2020, or of DDPM++ or NCSN++ (Song et al. 2021). For vectors
-    the model is a perceptron, with the first width and that many layers.
+    the model is a perceptron, with the first width and that many layers. Every `sheet_every` steps
+    of its training a sheet of samples is drawn; 0 is never.
     """
 
     widths: Annotated[tuple[Width, ...], Field(min_length=1)]
@@ -72,6 +92,7 @@ class ScoreConfig(_Section):
     blocks: Literal["plain", "ddpm++", "ncsn++"] = "plain"
     embedding: Literal["positional", "fourier"] = "positional"
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    sheet_every: Annotated[int, Field(ge=0)] = 500
     fit: FitConfig
 
     @field_validator("attention")
@@ -122,12 +143,16 @@ class Request(_Section):
 
 
 class Config(Request):
-    """The whole configuration, as `train` writes it to RUN/config.yaml."""
+    """The whole configuration, as `train` writes it to RUN/config.yaml.
+
+    `precision` is that of the networks in training; None is bf16 on a GPU, float32 on a CPU.
+    """
 
     preset: str
     shape: Annotated[tuple[Count, ...], Field(min_length=1)]
     sigma_data: Positive
     process: dict[str, Any]
+    precision: Literal["no", "bf16", "fp16"] | None = None
     score: ScoreConfig
     classifier: ClassifierConfig
     score_from: str | None = None

@@ -1,6 +1,6 @@
 """The errors that people see: one line that says what is wrong, where, and the mend."""
 
-__all__ = ["TrainingError", "UserError"]
+__all__ = ["Interrupted", "TrainingError", "UserError"]
 
 
 class UserError(ValueError):
@@ -9,3 +9,7 @@ class UserError(ValueError):
 
 class TrainingError(RuntimeError):
     """Work that failed while it was under way (exit status 1), such as a non-finite loss."""
+
+
+class Interrupted(TrainingError):
+    """Training was asked to stop, and stopped with a checkpoint."""

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,16 @@ from uuid import uuid4
 
 from fewlabel.errors import UserError
 
-__all__ = ["replacing", "replacing_folder", "write_json", "write_text"]
+__all__ = [
+    "append_line",
+    "remove_leftovers",
+    "replacing",
+    "replacing_folder",
+    "write_json",
+    "write_text",
+]
+
+_LEFTOVER = re.compile(r"\.(.+-[0-9a-f]{8}(\.\w+)?|.+\.new)")
 
 
 @contextlib.contextmanager
@@ -70,6 +80,33 @@ def replacing_folder(path: Path) -> Iterator[Path]:
             _flush(path.parent)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files and folders that a killed process left in a folder."""
+    for path in folder.glob(".*"):
+        if not _LEFTOVER.fullmatch(path.name):
+            continue
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def append_line(path: Path, line: str) -> None:
+    """Add a line to a text file, whole or not at all.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    with _readable_errors(path), path.open("ab", buffering=0) as stream:
+        before, rest = stream.seek(0, os.SEEK_END), f"{line}\n".encode()
+        try:
+            while rest:
+                rest = rest[stream.write(rest) :]
+        except OSError:
+            stream.truncate(before)
+            raise
 
 
 def write_text(path: Path, text: str) -> None:

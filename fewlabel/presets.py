@@ -100,6 +100,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             "widths": (128,),
             "layers": 3,
             "attention": (False,),
+            "sheet_every": 0,  # drawing takes as long as a hundred steps
             "fit": {"steps": 4000, "batch": 512, "learning_rate": 2e-3, "ema": 0.998},
         },
         "classifier": {

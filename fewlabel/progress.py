@@ -5,6 +5,7 @@ ends, so that a log shows it too.
 """
 
 import contextlib
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-__all__ = ["Task", "track"]
+__all__ = ["Task", "speaks", "track"]
 
 _QUIET_SECONDS = 10.0
 
@@ -60,9 +61,17 @@ class _Lines(Task):
         print(line, file=sys.stderr, flush=True)
 
 
+def speaks() -> bool:
+    """Whether this process is the one that prints, of those that train together."""
+    return os.environ.get("RANK", "0") == "0"  # set by the launcher
+
+
 @contextlib.contextmanager
 def track(title: str) -> Iterator[Task]:
     """Show the progress of one piece of work while the block runs."""
+    if not speaks():
+        yield Task()
+        return
     console = Console(stderr=True)
     if not console.is_terminal:
         yield _Lines(title)

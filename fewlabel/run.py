@@ -51,7 +51,7 @@ class Samples:
 
 
 class Run:
-    """A finished run.
+    """A finished run: `sample` draws from it, `evaluate` judges it.
 
     Args:
         folder: the run's folder.
@@ -79,7 +79,7 @@ class Run:
 
     @cached_property
     def score_model(self) -> ScoreModel:
-        """The score model, with averaged weights."""
+        """The score model, with averaged weights; see `RunFolder.average`."""
         classes = 0 if self.method.guidance == "classifier" else len(self.class_names)
         return self._trained(build_score_model(self.config, classes), "score")
 
@@ -107,7 +107,20 @@ class Run:
         scale: float | None = None,
         **options: Any,
     ) -> Tensor:
-        """Images of a class, (n, C, H, W) in [-1, 1]; the arguments are those of `draw`."""
+        """Images of a class, (n, C, H, W) in [-1, 1].
+
+        Image i depends on (seed, i) and its class alone, not on n or the batch size.
+
+        Args:
+            label: a class by index or name, one class a sample, or None for all classes in turn.
+            n: how many images.
+            scale: guidance scale; 0 ignores the label, 1 is Bayes' rule, more is more typical;
+                None for the method's default.
+            options: the others of `draw`, such as `sampler`, `steps`, `seed` and `batch_size`.
+
+        Raises:
+            UserError: for a class that does not exist or an option out of range.
+        """
         return self.draw(label, n, scale, **options).images
 
     def draw(
@@ -170,7 +183,20 @@ class Run:
         scales: Sequence[float] | None = None,
         **options: Any,
     ) -> "Report":
-        """Judge samples of every class; see `fewlabel.metrics.evaluate.evaluate`."""
+        """Judge samples of every class by a classifier that was trained on all labels.
+
+        Args:
+            metrics: names that `fewlabel metrics` lists.
+            scales: guidance scales; None for the method's default.
+            options: those of `fewlabel.metrics.evaluate.evaluate`, such as `per_class`, the
+                number of samples of each class, and `seed`.
+
+        Returns:
+            Figures with 95 % intervals: `report.to_dict()`, `report.plot(path)`.
+
+        Raises:
+            UserError: for an unknown metric or too few samples.
+        """
         from fewlabel.metrics.evaluate import evaluate
 
         return evaluate(self, metrics, scales or (self.method.scale,), **options)
@@ -238,15 +264,20 @@ class Run:
         return labels
 
     def _trained(self, model: Any, stage: str) -> Any:
-        checkpoints = self.folder.checkpoints(stage)
-        checkpoints.report_damaged()
-        weights = checkpoints.ema_weights()
-        model.load_state_dict(weights)
+        model.load_state_dict(self.folder.average(stage, self.config))
         return model.to(self.device).eval().requires_grad_(False)
 
 
 def load(folder: str | os.PathLike[str], device: str | None = None) -> Run:
-    """Open a run folder; see `Run`."""
+    """Open a run folder to sample from it and to judge it.
+
+    Args:
+        folder: what `train` made.
+        device: where to compute, such as "cpu" or "cuda"; by default a GPU if there is one.
+
+    Raises:
+        UserError: if the folder is no run.
+    """
     return Run(folder, device)
 
 

@@ -4,6 +4,8 @@ config.yaml          the whole configuration, versions, git revision
 labels.json          the split manifest: who trains, who is held out, whose label is used
 score/  classifier/  checkpoints, see `fewlabel.training.checkpoint`
 metrics.jsonl        one line a logging step
+sheets/              samples of the score model while it trained
+tensorboard/         curves, if they were asked for
 samples/             pictures
 report.html          the page to look at
 """
@@ -18,12 +20,14 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from torch import Tensor
 
 from fewlabel import methods
 from fewlabel.config import Config, read_yaml, validated
 from fewlabel.data import Splits
 from fewlabel.errors import UserError
-from fewlabel.files import write_json, write_text
+from fewlabel.files import append_line, write_json, write_text
+from fewlabel.training.best import validation_loss
 from fewlabel.training.checkpoint import Checkpoints
 
 __all__ = ["RunFolder", "read_settings", "summary"]
@@ -92,6 +96,25 @@ class RunFolder:
         newest = self.checkpoints(stage).newest()
         return newest[0] if newest else 0
 
+    def average(self, stage: str, config: Config) -> dict[str, Tensor]:
+        """The averaged weights of a stage that the run works with.
+
+        Those of the best validation where training may stop early (`fit.patience`), else the last.
+
+        Raises:
+            UserError: if there are none.
+        """
+        checkpoints, best = self.checkpoints(stage), config.fit(stage).patience is not None
+        checkpoints.report_damaged(best)
+        return checkpoints.ema_weights(best)
+
+    def is_finished(self, config: Config) -> bool:
+        """Whether every stage is trained; a shared score model needs no training."""
+        stages = methods.find_method(config.method).stages
+        own = [s for s in stages if not (s == "score" and config.score_from)]
+        done = all(self.checkpoints(s).is_finished(config.fit(s).steps) for s in own)
+        return done and all(self.steps_done(stage) > 0 for stage in stages)
+
     @property
     def log(self) -> Path:
         """metrics.jsonl."""
@@ -109,10 +132,13 @@ class RunFolder:
                 continue
         return records
 
+    def seconds(self, stage: str) -> float:
+        """The training time of a stage up to its last line in the log."""
+        return max((r["seconds"] for r in self.records() if r["stage"] == stage), default=0.0)
+
     def append(self, record: Mapping[str, Any]) -> None:
         """Add a line to the log."""
-        with self.log.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(record) + "\n")
+        append_line(self.log, json.dumps(record))
 
     def forget_after(self, stage: str, step: int) -> None:
         """Drop what was logged of a stage after a step that training goes on from, or in part."""
@@ -155,11 +181,11 @@ def summary(folder: RunFolder) -> dict[str, Any]:
     wanted = {stage: config.fit(stage).steps for stage in stages}
     if config.score_from:
         wanted["score"] = done["score"]
-    finished = all(done[stage] >= wanted[stage] > 0 for stage in stages)
     validation = {stage: _last_validation(records, stage) for stage in stages}
+    best = {stage: _best_validation(records, stage) for stage in stages}
     return {
         "run": str(folder.path),
-        "state": "finished" if finished else "unfinished",
+        "state": "finished" if folder.is_finished(config) else "unfinished",
         "data": config.data,
         "method": config.method,
         "labels": config.labels,
@@ -176,6 +202,8 @@ def summary(folder: RunFolder) -> dict[str, Any]:
         },
         "steps": {stage: f"{done[stage]}/{wanted[stage]}" for stage in stages},
         "validation": {stage: figures for stage, figures in validation.items() if figures},
+        "best": {stage: figures for stage, figures in best.items() if figures},
+        "seconds": {stage: round(folder.seconds(stage), 1) for stage in stages},
         "score_from": config.score_from,
     }
 
@@ -184,3 +212,14 @@ def _last_validation(records: list[dict[str, Any]], stage: str) -> dict[str, flo
     """The newest figures on the validation split."""
     found = [r["validation"] for r in records if r["stage"] == stage and r["validation"]]
     return found[-1] if found else {}
+
+
+def _best_validation(records: list[dict[str, Any]], stage: str) -> dict[str, float]:
+    """The figures of the validation with the least loss, and its step."""
+    found = [r for r in records if r["stage"] == stage]
+    losses = [(validation_loss(r["validation"]), r) for r in found]
+    scored = [(loss, r) for loss, r in losses if loss is not None]
+    if not scored:
+        return {}
+    _, best = min(scored, key=lambda pair: pair[0])  # the first of equals, as in training
+    return {"step": best["step"], **best["validation"]}

@@ -16,7 +16,16 @@ from fewlabel.run import Run
 ROOT = Path(fewlabel.__file__).parent
 
 MATHEMATICS = (
-    *("batch", "classifier", "errors", "guidance", "likelihood", "methods", "objectives"),
+    *(
+        "batch",
+        "calibration",
+        "classifier",
+        "errors",
+        "guidance",
+        "likelihood",
+        "methods",
+        "objectives",
+    ),
     *("oracle", "process", "randomness", "samplers", "score"),
 )
 
@@ -55,10 +64,12 @@ def test_nothing_imports_torchvision(finished_run: Run, tmp_path: Path) -> None:
     code = """
 import importlib, pkgutil, sys
 import fewlabel
+from fewlabel.training.journal import check_tensorboard
 for module in pkgutil.walk_packages(fewlabel.__path__, "fewlabel."):
     if not module.name.endswith("__main__"):
         importlib.import_module(module.name)
 run = fewlabel.load(sys.argv[1], device="cpu")
+check_tensorboard()
 assert run.sample(label=1, n=1, steps=2).isfinite().all()
 """
     loaded = fresh(code, str(finished_run.folder), path=tmp_path)
@@ -163,10 +174,11 @@ ABOVE = {
     "objectives": {"guidance", "samplers", "methods"},
     "networks": {"training", "run", "metrics", "experiments", "report", "cli", "data"},
     "data": {"training", "run", "metrics", "experiments", "report", "cli", "networks"},
-    "training": {"metrics", "experiments", "report", "cli"},
+    "pictures": {"data", "training", "run", "metrics", "report", "experiments", "cli"},
+    "training": {"experiments", "report", "cli"},
     "run_folder": {"run", "metrics", "experiments", "report", "cli"},
     "run": {"experiments", "report", "cli"},
-    "metrics": {"run", "experiments", "cli"},
+    "metrics": {"run", "training", "experiments", "cli"},
     "report": {"experiments", "cli"},
     "experiments": {"cli"},
 }

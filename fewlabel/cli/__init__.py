@@ -17,7 +17,8 @@ from fewlabel.cli.info import info, methods, metrics, samplers
 from fewlabel.cli.reproduce import reproduce
 from fewlabel.cli.sample import sample
 from fewlabel.cli.train import train
-from fewlabel.errors import TrainingError, UserError
+from fewlabel.errors import Interrupted, TrainingError, UserError
+from fewlabel.progress import speaks
 
 __all__ = ["app", "main"]
 
@@ -91,6 +92,8 @@ def _explain(error: Exception) -> int:
         if not error.format_message():  # no command: the help was printed instead
             return 2
         return _complain(f"{error.format_message()} (see fewlabel --help)", 2)
+    if isinstance(error, Interrupted) and not speaks():  # the main process says it
+        return 1
     if isinstance(error, TrainingError):
         return _complain(str(error), 1)
     return _complain(f"{type(error).__name__}: {error} (--debug shows where)", 1)

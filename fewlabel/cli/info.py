@@ -1,5 +1,7 @@
 """`fewlabel info`, `methods`, `samplers` and `metrics`: what there is."""
 
+from typing import Any
+
 from fewlabel.cli.options import Json, RunPath, print_json, say
 
 __all__ = ["info", "methods", "metrics", "samplers"]
@@ -17,9 +19,7 @@ def info(run: RunPath, as_json: Json = False) -> None:
         print_json(document)
         return
     for key, value in document.items():
-        if isinstance(value, dict):
-            value = ", ".join(f"{name} {entry}" for name, entry in value.items())
-        say(f"{key:<12} {value}")
+        say(f"{key:<12} {_readable(value)}")
 
 
 def methods(as_json: Json = False) -> None:
@@ -53,6 +53,18 @@ def metrics(as_json: Json = False) -> None:
     from fewlabel.metrics.evaluate import METRICS
 
     _list([{"name": name, "summary": summary} for name, (_, summary) in METRICS.items()], as_json)
+
+
+def _readable(value: Any) -> str:
+    """A figure, a list or a mapping on one line."""
+    if isinstance(value, dict):
+        of_stages = any(isinstance(entry, dict) for entry in value.values())
+        parts = [f"{name}: " if of_stages else f"{name} " for name in value]
+        entries = map(_readable, value.values())
+        return ("; " if of_stages else ", ").join(map("".join, zip(parts, entries, strict=True)))
+    if isinstance(value, list):
+        return ", ".join(map(_readable, value))
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _list(rows: list[dict[str, str]], as_json: bool) -> None:

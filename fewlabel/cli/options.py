@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from fewlabel.errors import UserError
+from fewlabel.progress import speaks
 
 __all__ = ["Json", "RunPath", "Seed", "Strict", "print_json", "say", "scales_of"]
 
@@ -24,13 +25,16 @@ Seed = Annotated[int, typer.Option(help="Fixes the noise of the samples.")]
 
 def print_json(document: Any) -> None:
     """Put one JSON document on standard output."""
+    if not speaks():
+        return
     json.dump(document, sys.stdout, indent=1)
     sys.stdout.write("\n")
 
 
 def say(text: str) -> None:
     """Put a line for people on standard output."""
-    print(text)
+    if speaks():
+        print(text)
 
 
 def scales_of(text: str) -> list[float]:

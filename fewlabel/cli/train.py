@@ -62,6 +62,9 @@ def train(
         bool, typer.Option("--balance", help="Draw labelled examples equally often of each class.")
     ] = False,
     strict: Strict = False,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write curves to OUT/tensorboard.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Train a score model on all data and a classifier on the few labels.
@@ -89,6 +92,7 @@ def train(
         device=device,
         strict=strict,
         balance=balance,
+        tensorboard=tensorboard,
     )
     if as_json:
         print_json(summary(run.folder))

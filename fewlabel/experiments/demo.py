@@ -15,8 +15,8 @@ from torch import Tensor
 from fewlabel.files import write_json
 from fewlabel.metrics.intervals import Estimate
 from fewlabel.metrics.report import Report
+from fewlabel.pictures.grid import class_grid
 from fewlabel.report.figures import scale_sweep
-from fewlabel.report.grid import class_grid
 from fewlabel.report.page import Column, Comparison, Figure, Page, Section, write_page
 from fewlabel.run import Run, load
 from fewlabel.run_folder import RunFolder, summary

@@ -11,7 +11,6 @@ from typing import cast
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 from torch import Tensor
 
 from fewlabel import methods, process
@@ -27,6 +26,7 @@ from fewlabel.networks.perceptron import Perceptron
 from fewlabel.progress import track
 from fewlabel.training.checkpoint import Checkpoints
 from fewlabel.training.loop import fit
+from fewlabel.training.processes import start_accelerator
 
 __all__ = ["Judge", "train_judge"]
 
@@ -108,7 +108,7 @@ def _fit(
         methods.Models(dataset.shape, classifier=model),
         {"ce": 1.0},
     )
-    accelerator = Accelerator()
+    accelerator = start_accelerator(precision="no")
     rows: dict[Part, int] = {"labelled": _FIT.batch}
     batches = Batches(dataset, splits, rows, seed=0, device=accelerator.device)
     with track("judge") as task:

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from fewlabel.batch import UNLABELLED
 from fewlabel.data import Dataset
+from fewlabel.pictures.grid import class_grid
+from fewlabel.pictures.scatter import scatter
 from fewlabel.randomness import generator_for
-from fewlabel.report.grid import class_grid
-from fewlabel.report.scatter import scatter
 
 __all__ = ["describe", "draw_sheet"]
 

@@ -1,4 +1,4 @@
-"""Samples as files: one PNG an image, a grid a request, an array, and the JSON of `sample`."""
+"""Samples as files: one PNG an image, grids, an array, and the JSON of `sample`."""
 
 from pathlib import Path
 from typing import Any
@@ -9,9 +9,9 @@ from torch import Tensor
 
 from fewlabel.errors import UserError
 from fewlabel.files import replacing
+from fewlabel.pictures.grid import class_grid, image_grid, save_images
+from fewlabel.pictures.scatter import scatter
 from fewlabel.progress import track
-from fewlabel.report.grid import class_grid, save_images
-from fewlabel.report.scatter import scatter
 from fewlabel.run import Run
 
 __all__ = ["draw_to_folder"]
@@ -31,6 +31,8 @@ def draw_to_folder(
     **options: Any,
 ) -> dict[str, Any]:
     """Draw n images of a class, or of each class, and write them.
+
+    `grid.png` shows the first of every class, `grid-CLASS.png` all of one.
 
     Args:
         run: the run to sample from.
@@ -62,17 +64,16 @@ def draw_to_folder(
     by_class = {run.class_names[c]: drawn.images[labels == c] for c in classes}
     title = f"{run.config.method}, scale {drawn.scale:g}"
     arrays = _write_arrays(folder / "samples.npz", drawn.images, labels, run.class_names)
+    grids: list[Path] = []
     if len(run.config.shape) == 1:
         files, grid = [arrays], scatter(by_class, folder / "points.png", title)
     else:
-        files = [
-            path for name, images in by_class.items() for path in save_images(images, folder, name)
-        ]
-        shown = {name: images[:_COLUMNS] for name, images in by_class.items()}
-        grid = class_grid({title: shown}, folder / "grid.png")
+        files, grids, grid = _write_images(by_class, folder, title)
     return {
         "files": [str(path) for path in files],
         "grid": str(grid),
+        "class_grids": [str(path) for path in grids],
+        "arrays": str(arrays),
         "n": len(labels),
         "label": label,
         "scale": drawn.scale,
@@ -82,6 +83,19 @@ def draw_to_folder(
         "seconds": drawn.seconds,
         "seed": seed,
     }
+
+
+def _write_images(
+    by_class: dict[str, Tensor], folder: Path, title: str
+) -> tuple[list[Path], list[Path], Path]:
+    """Each image, a grid of each class, and the grid of the first of every class."""
+    files: list[Path] = []
+    grids: list[Path] = []
+    for name, images in by_class.items():
+        files += save_images(images, folder, name)
+        grids.append(image_grid(images, folder / f"grid-{name}.png", f"{name}: {title}"))
+    shown = {name: images[:_COLUMNS] for name, images in by_class.items()}
+    return files, grids, class_grid({title: shown}, folder / "grid.png")
 
 
 def _write_arrays(path: Path, x: Tensor, labels: Tensor, names: tuple[str, ...]) -> Path:

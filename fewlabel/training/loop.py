@@ -7,20 +7,25 @@ ends with the weights of one that was never interrupted.
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn, optim
 
+from fewlabel.batch import Batch, Part
 from fewlabel.config import FitConfig
 from fewlabel.data import Batches
 from fewlabel.errors import TrainingError
 from fewlabel.objectives import Objective
 from fewlabel.randomness import StepRandom, generator_for
+from fewlabel.training.best import Best
 from fewlabel.training.checkpoint import Checkpoints, TrainingState
 from fewlabel.training.ema import Ema
+from fewlabel.training.processes import any_process, averaged, check_parallelism, from_main, merged
 
 __all__ = ["Record", "fit", "learning_rate"]
 
@@ -35,7 +40,8 @@ class Record:
         seconds: time since this call of `fit` began.
         losses: mean of each term over the steps since the last record that has any.
         validation: figures on the validation split, of the averaged weights.
-        checkpoint: whether the state was saved.
+        finished: whether training ends here, at the last step or early.
+        average: the model with averaged weights, to look at; it changes with the next step.
     """
 
     step: int
@@ -43,19 +49,20 @@ class Record:
     seconds: float
     losses: dict[str, float]
     validation: dict[str, float]
-    checkpoint: bool
+    finished: bool
+    average: nn.Module
 
 
 def learning_rate(config: FitConfig, step: int) -> float:
-    """Linear warm-up times √(1 − s), ½(1 + cos πs) or 1, with s = step/steps."""
+    """Linear warm-up times the schedule: √(1 − s), ½(1 + cos πs) or 1 with s = step/steps."""
     warm = min(1.0, (step + 1) / (config.warmup + 1))
-    share = step / config.steps
-    decay = {
-        "sqrt": math.sqrt(1 - share),
-        "cosine": (1 + math.cos(math.pi * share)) / 2,
+    part = step / config.steps
+    fall = {
+        "sqrt": math.sqrt(1 - part),
+        "cosine": (1 + math.cos(math.pi * part)) / 2,
         "constant": 1.0,
     }
-    return config.learning_rate * warm * decay[config.schedule]
+    return config.learning_rate * warm * fall[config.schedule]
 
 
 def fit(
@@ -74,58 +81,115 @@ def fit(
     Args:
         model: the model whose weights are averaged and saved.
         objective: the loss; its parameters are the model's.
-        batches: the data of every step.
+        batches: the data of every step, for this process.
         config: steps, rates and intervals.
         seed: fixes the noise.
         checkpoints: where the state is saved and found.
         accelerator: device, processes and precision.
         validate: gives figures for the averaged model.
-        stop: asked after every step; when true, the state is saved and the loop ends.
+        stop: asked after every step; when true in any process, the state is saved and the loop
+            ends.
 
     Yields:
-        A record for every step.
+        A record for every step, before its checkpoint is written.
 
     Raises:
         TrainingError: when a term is not finite.
+        UserError: when the processes are of a kind that cannot train this objective.
     """
+    check_parallelism(objective, accelerator)
     objective.to(accelerator.device)
-    state = _state(model, objective, config)
+    ema, best = Ema(model, config.ema), Best()
+    prepared, optimizer = accelerator.prepare(objective, _optimizer(model, config))
+    memory = objective.memory() | best.memory  # of the prepared one: preparing may copy it
+    state = TrainingState(model, ema, optimizer, memory, accelerator.scaler)
     step = state.restore_newest(checkpoints)
-    prepared, optimizer = accelerator.prepare(objective, state.optimizer)
-    ranks = accelerator.process_index, accelerator.num_processes
-    began, meter, done = time.monotonic(), _Meter(), step == config.steps
+    update = _Update(model, objective, prepared, optimizer, config, seed, accelerator, checkpoints)
+    began, meter = time.monotonic(), _Meter()
+    done = step == config.steps or best.is_exhausted(config.patience)
     while not done:
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(config, step)
-        torch.manual_seed(generator_for("dropout", seed, step, ranks[0]).initial_seed())
-        values = prepared(batches.at(step), StepRandom(seed, step, "noise", *ranks))
-        _check_finite(values, step, checkpoints)
-        optimizer.zero_grad()
-        accelerator.backward(objective.total(values))
-        norm = accelerator.clip_grad_norm_(model.parameters(), config.clip)
-        if accelerator.scaler is None:  # a scaler skips such steps by itself
-            _check_finite({"gradient": norm}, step, checkpoints)
-        optimizer.step()
+        meter.add(update(batches.at(step), step))
         state.ema.update(model, step)
         step += 1
-        meter.add(values)
 
-        last = step == config.steps
-        done = last or stop()
-        validation = validate(state.ema.model) if last or not step % config.validate_every else {}
-        save = done or step % config.checkpoint_every == 0
-        if save and accelerator.is_main_process:
-            checkpoints.save(step, state.tensors())
-        losses = meter.means() if done or step % config.log_every == 0 else {}
+        validation = {}
+        if step == config.steps or not step % config.validate_every:
+            validation = from_main(validate(state.ema.model), accelerator)
+            if best.is_improved(validation) and accelerator.is_main_process:
+                checkpoints.save_best(step, state.ema.model.state_dict())
+        finished = step == config.steps or best.is_exhausted(config.patience)
+        done = any_process(stop(), accelerator) or finished
+        losses = {}
+        if done or not step % config.log_every:
+            losses = averaged(meter.means(), accelerator)
         seconds = time.monotonic() - began
-        yield Record(step, config.steps, seconds, losses, validation, save)
+        yield Record(step, config.steps, seconds, losses, validation, finished, state.ema.model)
+        # After the record: of a step that is not logged, no checkpoint is to be gone on from.
+        if accelerator.is_main_process and (done or not step % config.checkpoint_every):
+            checkpoints.save(step, state.tensors(), finished)
 
 
-def _state(model: nn.Module, objective: Objective, config: FitConfig) -> TrainingState:
-    optimizer = optim.AdamW(
-        model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
-    )
-    return TrainingState(model, Ema(model, config.ema), optimizer, objective.memory())
+def _optimizer(model: nn.Module, config: FitConfig) -> optim.Optimizer:
+    rate, decay = config.learning_rate, config.weight_decay
+    return optim.AdamW(model.parameters(), lr=rate, weight_decay=decay)
+
+
+@dataclass(frozen=True)
+class _Update:
+    """A step of the optimiser along the gradient of a batch, computed in micro-batches.
+
+    Each micro-batch has the rows of the global batch's noise that it would have as the batch of a
+    process of its own, so their number changes nothing but rounding.
+    """
+
+    model: nn.Module
+    objective: Objective
+    prepared: nn.Module
+    optimizer: optim.Optimizer
+    config: FitConfig
+    seed: int
+    accelerator: Accelerator
+    checkpoints: Checkpoints
+
+    def __call__(self, batches: Mapping[Part, Batch], step: int) -> dict[str, Tensor]:
+        """Change the weights; the values of each term at each example, (B,)."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.config, step)
+        self.optimizer.zero_grad()
+        with merged(self.objective.memory(), self.accelerator):
+            values = self._gradient(batches, step)
+        norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.clip)
+        if self.accelerator.scaler is None:  # a scaler skips such steps by itself
+            _check_finite({"gradient": norm}, step, self.checkpoints)
+        self.optimizer.step()
+        return values
+
+    def _gradient(self, batches: Mapping[Part, Batch], step: int) -> dict[str, Tensor]:
+        """Add the gradient to that of the parameters; the values of each term."""
+        parts, process = self.config.accumulate, self.accelerator.process_index
+        found = []
+        for part in range(parts):
+            rank, world = process * parts + part, parts * self.accelerator.num_processes
+            random = StepRandom(self.seed, step, "noise", rank, world)
+            torch.manual_seed(generator_for("dropout", self.seed, step, rank).initial_seed())
+            with self._exchange(last=part == parts - 1):
+                values = self.prepared(_share(batches, part, parts), random)
+                _check_finite(values, step, self.checkpoints)
+                self.accelerator.backward(self.objective.total(values) / parts)
+            found.append({name: value.detach() for name, value in values.items()})
+        return {name: torch.cat([values[name] for values in found]) for name in found[0]}
+
+    def _exchange(self, last: bool) -> AbstractContextManager[Any]:
+        """Processes exchange their gradients once a step, after its last micro-batch."""
+        return nullcontext() if last else self.accelerator.no_sync(self.prepared)
+
+
+def _share(batches: Mapping[Part, Batch], part: int, parts: int) -> dict[Part, Batch]:
+    """One of so many equal shares of the rows of each batch."""
+    return {
+        name: Batch(batch.x.chunk(parts)[part], batch.y.chunk(parts)[part])
+        for name, batch in batches.items()
+    }
 
 
 class _Meter:
@@ -137,7 +201,7 @@ class _Meter:
 
     def add(self, values: dict[str, Tensor]) -> None:
         for name, value in values.items():
-            mean = value.detach().mean()
+            mean = value.mean()
             self._sums[name] = self._sums[name] + mean if name in self._sums else mean
         self._steps += 1
 

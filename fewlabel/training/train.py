@@ -4,35 +4,31 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-import torch
-from accelerate import Accelerator
-from torch import nn
+from accelerate import Accelerator, PartialState
 
 from fewlabel import methods
-from fewlabel.batch import Part
-from fewlabel.config import Config, FitConfig
-from fewlabel.data import Batches, Dataset, Splits, absolute
-from fewlabel.errors import TrainingError, UserError
-from fewlabel.methods import Models, Stage
-from fewlabel.models import build_classifier, build_score_model
-from fewlabel.objectives import Objective
+from fewlabel.config import Config
+from fewlabel.data import absolute
+from fewlabel.errors import Interrupted, UserError
+from fewlabel.methods import Stage
 from fewlabel.progress import track
 from fewlabel.run import Run, find_device
 from fewlabel.run_folder import RunFolder
-from fewlabel.training.loop import Record, fit
+from fewlabel.score import ScoreModel
+from fewlabel.training.journal import Journal, check_tensorboard
+from fewlabel.training.loop import Record
 from fewlabel.training.plan import Plan, plan
-from fewlabel.training.validation import classifier_validation, score_validation
+from fewlabel.training.processes import start_accelerator
+from fewlabel.training.sheets import draw_sheet
+from fewlabel.training.stages import check_settings, fit_stage
 
 __all__ = ["default_out", "train"]
 
-_BATCH = 512
-_NEARLY_CLEAN = 0.1  # σ/σ_data at which pseudo-labels are read: inside the classifier's training
 _TITLES = {"score": "score model", "classifier": "classifier"}
 
 
@@ -52,6 +48,7 @@ def train(
     device: str | None = None,
     strict: bool = False,
     balance: bool = False,
+    tensorboard: bool = False,
 ) -> Run:
     """Train a score model on all data and a classifier on the few labels.
 
@@ -73,6 +70,7 @@ def train(
         device: such as "cpu" or "cuda"; by default a GPU if there is one.
         strict: refuse broken images, rather than leave them out and say so.
         balance: draw labelled examples equally often of each class.
+        tensorboard: write curves to OUT/tensorboard; needs the package tensorboard.
 
     Returns:
         The finished run.
@@ -82,28 +80,37 @@ def train(
         TrainingError: when training was interrupted or diverged.
     """
     find_device(device)
+    if tensorboard:
+        check_tensorboard()
     options = {"method": method, "size": size, "preset": preset, "seed": seed}
     options["labels"] = str(labels) if labels is not None else None
-    planned = plan(
-        data,
-        options=options,
-        steps=steps,
-        score=Path(score) if score is not None else None,
-        config=Path(config) if config is not None else None,
-        overrides=overrides,
-        strict=strict,
-        balance=balance,
-    )
+    with PartialState(cpu=device == "cpu").main_process_first():  # it fills the caches
+        planned = plan(
+            data,
+            options=options,
+            steps=steps,
+            score=Path(score) if score is not None else None,
+            config=Path(config) if config is not None else None,
+            overrides=overrides,
+            strict=strict,
+            balance=balance,
+        )
     folder = RunFolder(out)
     _check_folder(folder, planned)
-    accelerator = Accelerator(cpu=device == "cpu")
-    if accelerator.is_main_process and not folder.exists:
-        folder.begin(planned.config, planned.splits)
-    print(f"{planned.summary()} → {folder}", file=sys.stderr)
+    on_device = device == "cpu", planned.config.precision
+    accelerator = start_accelerator(*on_device)
+    check_settings(planned, accelerator.num_processes)
+    if accelerator.is_main_process:
+        if not folder.exists:
+            folder.begin(planned.config, planned.splits)
+        n = accelerator.num_processes
+        together = f" ({n} processes)" if n > 1 else ""
+        print(f"{planned.summary()} → {folder}{together}", file=sys.stderr)
     accelerator.wait_for_everyone()
     with _stop_signals() as stop:
         for stage in methods.find_method(planned.config.method).stages:
-            _train_stage(stage, planned, folder, accelerator, stop)
+            accelerator = start_accelerator(*on_device)  # each stage scales its loss by itself
+            _train_stage(stage, planned, folder, accelerator, stop, tensorboard)
     return Run(out, device)
 
 
@@ -119,9 +126,7 @@ def _check_folder(folder: RunFolder, planned: Plan) -> None:
                 f"{folder} is another run: there {key} is {before.get(key)}, now it is "
                 f"{now.get(key)}; choose another --out, or the same settings to go on with it"
             )
-    stages = methods.find_method(planned.config.method).stages
-    own = [s for s in stages if not (s == "score" and planned.config.score_from)]
-    if all(folder.steps_done(s) == planned.config.fit(s).steps for s in own):
+    if folder.is_finished(planned.config):
         raise UserError(f"{folder} is finished; sample from it, or choose another --out")
 
 
@@ -141,109 +146,54 @@ def _train_stage(
     folder: RunFolder,
     accelerator: Accelerator,
     stop: threading.Event,
+    tensorboard: bool,
 ) -> None:
     """Train one stage from its newest checkpoint, if there is anything left to train."""
     checkpoints, source = folder.checkpoints(stage), planned.config.score_from
-    checkpoints.report_damaged()
-    if stage == "score" and source:
-        if accelerator.is_main_process and checkpoints.newest() is None:
+    if accelerator.is_main_process:
+        checkpoints.report_damaged()
+        checkpoints.clean()
+        if stage == "score" and source and checkpoints.newest() is None:
             checkpoints.copy(RunFolder(source).checkpoints(stage))
-        accelerator.wait_for_everyone()
+    accelerator.wait_for_everyone()
+    if stage == "score" and source:
         return
     settings, done = planned.config.fit(stage), folder.steps_done(stage)
-    if accelerator.is_main_process:
-        folder.forget_after(stage, done)
+    finished = checkpoints.is_finished(settings.steps)
+    journal = Journal(folder, stage, done, tensorboard) if accelerator.is_main_process else None
     with track(f"training the {_TITLES[stage]}") as task:
         task.set(done, settings.steps)
         shown = ""
-        for record in _records(stage, planned, folder, accelerator, stop.is_set):
-            done, shown = record.step, _note(record) or shown
-            task.set(record.step, record.steps, shown)
-            if accelerator.is_main_process and (record.losses or record.validation):
-                folder.append(_line(stage, record))
+        for record in fit_stage(stage, planned, folder, accelerator, stop.is_set):
+            done, finished, shown = record.step, record.finished, _note(record) or shown
+            task.set(settings.steps if finished else done, settings.steps, shown)
+            if journal:
+                journal.write(record)
+                if stage == "score" and _shows(record.step, planned.config):
+                    _draw(record, planned, folder)
+    if journal:
+        journal.close()
+    accelerator.wait_for_everyone()
     last = methods.find_method(planned.config.method).stages[-1]
-    if done < settings.steps or (stop.is_set() and stage != last):
-        raise TrainingError(
+    if not finished or (stop.is_set() and stage != last):
+        raise Interrupted(
             f"stopped at step {done} of {settings.steps} of the {_TITLES[stage]}, with a "
             f"checkpoint in {folder}; the same command goes on from there"
         )
 
 
-def _records(
-    stage: Stage,
-    planned: Plan,
-    folder: RunFolder,
-    accelerator: Accelerator,
-    stop: Callable[[], bool],
-) -> Iterator[Record]:
-    """Put model, losses, data and validation of a stage together and fit it."""
-    config, dataset, splits = planned.config, planned.dataset, planned.splits
-    method, settings = methods.find_method(config.method), config.fit(stage)
-    device = accelerator.device
-    model: nn.Module
-    classes = len(splits.class_names)
-    if stage == "score":
-        if method.pseudo_labels:
-            dataset, splits = _pseudo_labelled(planned, folder, device)
-        conditional = method.guidance != "classifier"
-        model = build_score_model(config, classes if conditional else 0)
-        models = Models(config.shape, score=model)
-        validate = score_validation(dataset, splits, device, conditional)
-    else:
-        model = build_classifier(config, classes)
-        score = None if method.pseudo_labels else _frozen_score(config, folder, device)
-        models = Models(config.shape, score=score, classifier=model)
-        validate = classifier_validation(dataset, splits, model.process, device)
-    objective = methods.objective(method.losses(stage), models, settings.weights)
-    ranks = accelerator.process_index, accelerator.num_processes
-    rows = _rows(objective, settings, accelerator.num_processes)
-    drawn = settings.balance, settings.labelled_share
-    batches = Batches(dataset, splits, rows, config.seed, *ranks, device, *drawn)
-    checkpoints = folder.checkpoints(stage)
-    return fit(
-        model, objective, batches, settings, config.seed, checkpoints, accelerator, validate, stop
-    )
+def _shows(step: int, config: Config) -> bool:
+    """Whether a sheet of samples is due."""
+    return config.score.sheet_every > 0 and step % config.score.sheet_every == 0
 
 
-def _frozen_score(config: Config, folder: RunFolder, device: torch.device) -> nn.Module:
-    """The score model that the run has already trained."""
-    model = build_score_model(config)
-    model.load_state_dict(folder.checkpoints("score").ema_weights())
-    return model.to(device).eval().requires_grad_(False)
-
-
-@torch.no_grad()
-def _pseudo_labelled(
-    planned: Plan, folder: RunFolder, device: torch.device
-) -> tuple[Dataset, Splits]:
-    """The data with the class that the run's classifier gives each unlabelled example."""
-    dataset, splits = planned.dataset, planned.splits
-    classifier = build_classifier(planned.config, len(splits.class_names))
-    classifier.load_state_dict(folder.checkpoints("classifier").ema_weights())
-    classifier.to(device).eval()
-    labels = dataset.labels.copy()
-    unlabelled = splits.indices("unlabelled")
-    t = classifier.process.time_at(torch.tensor(_NEARLY_CLEAN * planned.config.sigma_data))
-    for start in range(0, len(unlabelled), _BATCH):
-        chunk = unlabelled[start : start + _BATCH]
-        log_prob = classifier.log_prob(dataset.examples(chunk).to(device), t.to(device))
-        labels[chunk] = log_prob.argmax(1).cpu().numpy()
-    return replace(dataset, labels=labels), replace(splits, labelled=splits.train)
-
-
-def _rows(objective: Objective, settings: FitConfig, processes: int) -> dict[Part, int]:
-    """Rows of each part of the data for one process."""
-    if settings.batch % processes:
-        raise UserError(
-            f"a batch of {settings.batch} does not divide among {processes} processes; "
-            f"set fit.batch to a multiple of {processes}"
-        )
-    return {part: settings.batch // processes for part in sorted(set(objective.parts.values()))}
-
-
-def _line(stage: str, record: Record) -> dict[str, Any]:
-    line = {"stage": stage, **asdict(record)}
-    return {key: value for key, value in line.items() if key != "checkpoint"}
+def _draw(record: Record, planned: Plan, folder: RunFolder) -> None:
+    """Draw what the score model makes at this step."""
+    config = planned.config
+    conditional = methods.find_method(config.method).guidance != "classifier"
+    classes = len(planned.splits.class_names) if conditional else 0
+    path = folder.path / "sheets" / f"step-{record.step:08d}.png"
+    draw_sheet(cast(ScoreModel, record.average), config.shape, path, config.seed, classes)
 
 
 def _note(record: Record) -> str:

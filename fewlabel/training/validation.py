@@ -5,10 +5,12 @@ from typing import cast
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from numpy.typing import NDArray
+from torch import nn
 
 from fewlabel.batch import UNLABELLED, Batch
 from fewlabel.data import Dataset, Splits
+from fewlabel.metrics.calibration import ece
 from fewlabel.objectives import DenoisingScoreMatching
 from fewlabel.process import Process
 from fewlabel.randomness import StepRandom, generator_for
@@ -33,8 +35,8 @@ def score_validation(
     held_out = np.array(splits.validation, dtype=np.int64)
     if conditional:
         held_out = held_out[dataset.labels[held_out] != UNLABELLED]
-    held_out = held_out[:_EXAMPLES]
-    x, y = _examples(dataset, held_out), torch.from_numpy(dataset.labels[held_out])
+    held_out = _some(held_out)
+    x, y = dataset.examples(held_out), torch.from_numpy(dataset.labels[held_out])
     batch = Batch(x.to(device), y.to(device))
 
     @torch.no_grad()
@@ -49,10 +51,14 @@ def score_validation(
 def classifier_validation(
     dataset: Dataset, splits: Splits, process: Process, device: torch.device
 ) -> Validation:
-    """Cross-entropy and accuracy on held-out labelled examples at three noise ratios."""
+    """Accuracy, cross-entropy and calibration error on held-out labels at three noise ratios.
+
+    These labels are beside the few that train. Where labels are few in truth and not only by
+    --labels, little can be held out, and the figures are rough.
+    """
     held_out = np.array(splits.validation, dtype=np.int64)
-    labelled = held_out[dataset.labels[held_out] != UNLABELLED][:_EXAMPLES]
-    x = _examples(dataset, labelled).to(device)
+    labelled = _some(held_out[dataset.labels[held_out] != UNLABELLED])
+    x = dataset.examples(labelled).to(device)
     y = torch.from_numpy(dataset.labels[labelled]).to(device)
     noise = torch.randn(x.shape, generator=generator_for("validation")).to(device)
 
@@ -65,13 +71,17 @@ def classifier_validation(
             hits = (log_prob.argmax(-1) == y).float().mean()
             loss = -log_prob.gather(-1, y[:, None]).mean()
             figures |= {f"accuracy@{level:g}": float(hits), f"ce@{level:g}": float(loss)}
+            figures[f"ece@{level:g}"] = ece(log_prob.exp(), y)
         return figures
 
     return validate if len(x) else _nothing
 
 
-def _examples(dataset: Dataset, indices: np.ndarray) -> Tensor:
-    return dataset.examples(indices)
+def _some(held_out: NDArray[np.int64]) -> NDArray[np.int64]:
+    """At most so many, spread over all: files may lie in the order of their classes."""
+    if len(held_out) <= _EXAMPLES:
+        return held_out
+    return held_out[np.arange(_EXAMPLES) * len(held_out) // _EXAMPLES]
 
 
 def _nothing(model: nn.Module) -> dict[str, float]:

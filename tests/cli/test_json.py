@@ -6,7 +6,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from fewlabel import __version__
 from fewlabel.methods import METHODS
@@ -27,8 +29,10 @@ def test_sample(cli: Cli, finished_run: Run, tmp_path: Path) -> None:
     arguments = ["-n", 3, "--label", 4, "--scale", 1.5, "--steps", 6, "--seed", 8, "--out", out]
     found = document(cli("sample", finished_run.folder, *arguments, "--json"))
     assert set(found) == {
-        *("files", "grid", "n", "label", "scale", "sampler", "steps", "nfe", "seconds", "seed")
+        *("files", "grid", "n", "label", "scale", "sampler", "steps", "nfe", "seconds", "seed"),
+        *("class_grids", "arrays"),
     }
+    assert [Path(grid).name for grid in found["class_grids"]] == ["grid-4.png"]
     assert len(found["files"]) == len(set(found["files"])) == 3
     assert all(Path(file).is_file() for file in [*found["files"], found["grid"]])
     asked = {"n": 3, "label": "4", "scale": 1.5, "sampler": "dpm++", "steps": 6, "seed": 8}
@@ -40,6 +44,13 @@ def test_sample_of_every_class(cli: Cli, finished_run: Run, tmp_path: Path) -> N
     arguments = ["-n", 1, "--steps", 2, "--out", tmp_path, "--json"]
     found = document(cli("sample", finished_run.folder, *arguments))
     assert (found["n"], len(found["files"]), found["label"]) == (10, 10, None)
+    assert len(set(found["class_grids"])) == 10
+    arrays = np.load(found["arrays"], allow_pickle=False)
+    for file, image in zip(found["files"], arrays["images"], strict=True):
+        assert np.array_equal(np.asarray(Image.open(file)), image[:, :, 0])
+    with Image.open(tmp_path / "grid-7.png") as grid:  # one image, enlarged, among white
+        shown = set(np.unique(np.asarray(grid)))
+    assert set(np.unique(arrays["images"][7])) <= shown
 
 
 def test_info(cli: Cli, finished_run: Run) -> None:
@@ -48,6 +59,16 @@ def test_info(cli: Cli, finished_run: Run) -> None:
     assert found["steps"] == {"score": "40/40", "classifier": "40/40"}
     assert (found["data"], found["method"], found["labels"]) == ("digits", "cg-sc-all", "0.05")
     assert found["classes"] == [str(digit) for digit in range(10)]
+    best = found["best"]["classifier"]
+    validations = {
+        r["step"]: r["validation"]
+        for r in finished_run.folder.records()
+        if r["stage"] == "classifier" and r["validation"]
+    }
+    assert best == {"step": best["step"], **validations[best["step"]]}
+    means = {s: sum(v for k, v in f.items() if k[:3] == "ce@") for s, f in validations.items()}
+    assert means[best["step"]] == min(means.values())
+    assert 0 < found["seconds"]["score"] < 600
     examples = found["examples"]
     assert sum(examples[part] for part in ("train", "validation", "test")) == 1797
     assert examples["labelled"] == round(0.05 * examples["train"])

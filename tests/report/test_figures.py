@@ -97,7 +97,8 @@ def test_styles_are_distinct_and_stable() -> None:
 def test_pyplot_is_not_used(tmp_path: Path) -> None:
     program = f"""
 import sys
-from fewlabel.report import figures, grid, page
+from fewlabel.pictures import grid
+from fewlabel.report import figures, page
 assert "matplotlib" not in sys.modules, "matplotlib is imported before a figure is drawn"
 figures.scale_sweep({ROWS!r}, {str(tmp_path / "a.png")!r})
 assert "matplotlib.pyplot" not in sys.modules

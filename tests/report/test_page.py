@@ -10,7 +10,7 @@ from PIL import Image
 
 from fewlabel.errors import UserError
 from fewlabel.metrics import Estimate
-from fewlabel.report.grid import image_grid
+from fewlabel.pictures.grid import image_grid
 from fewlabel.report.page import Column, Comparison, Figure, Page, Section, write_page
 
 NASTY = '<b>&"'

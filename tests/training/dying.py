@@ -2,8 +2,8 @@
 
     python dying.py SIGNAL STAGE MOMENT STEP train DATA …
 
-MOMENT is "step" (within that step, counted from 1) or "writing" (within the checkpoint of that
-step, when its weights are written and its manifest is not).
+MOMENT is "step" (within that step, counted from 1), "writing" (within the checkpoint of that step,
+when its weights are written and its manifest is not) or "best" (the same of its best weights).
 """
 
 import os
@@ -29,7 +29,8 @@ def dying_update(self: ema.Ema, model: nn.Module, done: int) -> None:
 
 
 def dying_write(path: Path, value: Any) -> None:
-    if path.parent.parent.name == stage and value["step"] == step:
+    kind = "best" if moment == "best" else "step"
+    if path.parent.parent.name == stage and path.parent.name.startswith(f".{kind}-{step:08d}"):
         os.kill(os.getpid(), number)
     write(path, value)
 

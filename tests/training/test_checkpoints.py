@@ -1,4 +1,5 @@
 import json
+import math
 import pickle
 import shutil
 from collections.abc import Callable
@@ -96,6 +97,29 @@ def test_a_restored_state_goes_on_as_if_nothing_had_been(tmp_path: Path) -> None
     for name, tensors in theirs.items():
         for key, value in tensors.items():
             assert torch.equal(ours[name][key], value), f"{name}: {key}"
+
+
+def test_the_scale_of_the_loss_is_restored(tmp_path: Path) -> None:
+    def scaled() -> TrainingState:
+        state = state_after(1)
+        scaler = torch.amp.GradScaler("cpu", init_scale=1024.0, growth_interval=2)
+        return TrainingState(state.model, state.ema, state.optimizer, {}, scaler)
+
+    saved, restored = scaled(), scaled()
+    for gradient in (
+        1.0,
+        1.0,
+        math.inf,
+        1.0,
+    ):  # grows after two good steps, halves after a bad one
+        saved.optimizer.zero_grad()
+        saved.scaler.scale(gradient * saved.model.weight.sum()).backward()
+        saved.scaler.step(saved.optimizer)
+        saved.scaler.update()
+    restored.restore(Checkpoints(tmp_path).save(4, saved.tensors()))
+    assert restored.scaler.state_dict() == saved.scaler.state_dict()
+    assert saved.scaler.get_scale() == 1024.0
+    assert saved.scaler.state_dict()["_growth_tracker"] == 1
 
 
 def test_a_step_saved_again_replaces_what_was_there(tmp_path: Path) -> None:

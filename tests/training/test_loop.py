@@ -1,118 +1,22 @@
 import math
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
-from accelerate import Accelerator
 from torch import Tensor, nn
+from toys import Fails, Pull, Root, Scalar, Slope, run_fit, settings
 
-from fewlabel.batch import Batch, Part
+from fewlabel.batch import Batch
 from fewlabel.classifier import NoisyClassifier
-from fewlabel.config import FitConfig
-from fewlabel.errors import TrainingError
-from fewlabel.objectives import CrossEntropy, Objective, Term
+from fewlabel.errors import TrainingError, UserError
+from fewlabel.objectives import CrossEntropy, Term
 from fewlabel.process import EDM
-from fewlabel.randomness import StepRandom, generator_for
+from fewlabel.randomness import generator_for
 from fewlabel.training.checkpoint import Checkpoints
 from fewlabel.training.ema import Ema
-from fewlabel.training.loop import Record, fit, learning_rate
-
-
-class Scalar(nn.Module):
-    """One weight, w."""
-
-    def __init__(self, value: float = 0.0) -> None:
-        super().__init__()
-        self.w = nn.Parameter(torch.tensor(value))
-
-
-class Slope(Term):
-    """Loss w, whose gradient is 1 everywhere."""
-
-    def __init__(self, model: Scalar) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, batch: Batch, random: StepRandom) -> Tensor:
-        return self.model.w.expand(len(batch.x))
-
-
-class Pull(Term):
-    """Loss (w − target)², with noise of the step if there is to be any."""
-
-    def __init__(self, model: Scalar, target: float, noise: float = 0.0) -> None:
-        super().__init__()
-        self.model, self.target, self.noise = model, target, noise
-
-    def forward(self, batch: Batch, random: StepRandom) -> Tensor:
-        return (self.model.w - self.target - self.noise * random.normal_like(batch.x)).square()
-
-
-class Root(Term):
-    """Loss √(w·0): 0, with a gradient that is not finite."""
-
-    def __init__(self, model: Scalar) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, batch: Batch, random: StepRandom) -> Tensor:
-        return (0 * self.model.w).sqrt().expand(len(batch.x))
-
-
-class Fails(Slope):
-    """Not finite in one row of the seventh call."""
-
-    calls = 0
-
-    def forward(self, batch: Batch, random: StepRandom) -> Tensor:
-        self.calls += 1
-        values = super().forward(batch, random).clone()
-        if self.calls == 7:
-            values[1] = math.inf
-        return values
-
-
-class Same:
-    """The same batch at every step."""
-
-    def __init__(self, batch: Batch) -> None:
-        self.batch = batch
-
-    def at(self, step: int) -> dict[Part, Batch]:
-        return {"all": self.batch}
-
-
-ROWS = Batch(torch.zeros(4), torch.zeros(4, dtype=torch.int64))
-
-
-def run_fit(
-    model: nn.Module,
-    terms: dict[str, Term],
-    config: FitConfig,
-    folder: Path,
-    weights: dict[str, float] | None = None,
-    batch: Batch = ROWS,
-    stop_at: int | None = None,
-) -> Iterator[Record]:
-    objective = Objective(terms, dict.fromkeys(terms, "all"), weights or dict.fromkeys(terms, 1.0))
-    asked = iter(range(1, 10_000))
-    return fit(
-        model,
-        objective,
-        Same(batch),  # type: ignore[arg-type]
-        config,
-        0,
-        Checkpoints(folder),
-        Accelerator(cpu=True),
-        lambda model: {},
-        lambda: next(asked) == stop_at,
-    )
-
-
-def settings(**values: float) -> FitConfig:
-    plain = {"steps": 40, "warmup": 0, "weight_decay": 0.0, "clip": 1e9, "ema": 0.0}
-    return FitConfig.model_validate(plain | {"log_every": 1, "checkpoint_every": 1000} | values)
+from fewlabel.training.loop import learning_rate
+from fewlabel.training.plan import Plan, plan
+from fewlabel.training.stages import check_settings
 
 
 def test_the_average_starts_as_the_closed_form_of_its_warm_up() -> None:
@@ -160,6 +64,46 @@ def test_the_learning_rate_from_its_start_to_its_end() -> None:
     late = [learning_rate(config, step) for step in range(10, 101)]
     assert late == sorted(late, reverse=True)
     assert learning_rate(settings(learning_rate=0.3), 0) == 0.3
+
+
+def test_other_schedules() -> None:
+    config = settings(steps=100, learning_rate=0.3, schedule="cosine")
+    assert learning_rate(config, 0) == pytest.approx(0.3)
+    assert learning_rate(config, 25) == pytest.approx(0.3 * (2 + math.sqrt(2)) / 4)
+    assert learning_rate(config, 100) == pytest.approx(0)
+    config = settings(steps=100, learning_rate=0.3, warmup=9, schedule="constant")
+    assert [learning_rate(config, step) for step in (4, 9, 99)] == pytest.approx([0.15, 0.3, 0.3])
+
+
+@pytest.mark.parametrize("accumulate", [2, 5, 10])
+def test_micro_batches_change_nothing_but_rounding(tmp_path: Path, accumulate: int) -> None:
+    """Each sees the noise of its rows; the gradient is the mean."""
+    batch = Batch(torch.linspace(-1, 1, 10)[:, None], torch.arange(10) % 2)
+
+    def ended(folder: Path, **values: int) -> tuple[float, list[dict[str, float]]]:
+        model = Scalar(0.3)
+        terms = {"a": Pull(model, 1.0, noise=0.5), "b": Pull(model, -1.0, noise=2.0)}
+        config = settings(steps=20, learning_rate=0.05, clip=0.5, **values)
+        records = list(run_fit(model, terms, config, folder, batch=batch))
+        return model.w.item(), [record.losses for record in records]
+
+    (weight, losses), (whole, expected) = (
+        ended(tmp_path / "parts", accumulate=accumulate),
+        ended(tmp_path / "whole"),
+    )
+    assert weight == pytest.approx(whole, abs=1e-6)
+    for ours, theirs in zip(losses, expected, strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-4)
+
+
+def test_a_batch_must_divide_into_its_shares() -> None:
+    def planned(*overrides: str) -> Plan:
+        return plan("digits", options={"method": "cg"}, overrides=overrides)
+
+    parts = "classifier.fit.accumulate=3", "classifier.fit.batch=24"
+    check_settings(planned(*parts), 4)
+    with pytest.raises(UserError, match=r"classifier\.fit\.batch=24 .* 16 × 3 .*multiple of 48"):
+        check_settings(planned(*parts), 16)
 
 
 def test_a_fit_moves_by_the_learning_rates(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from PIL import Image
 from torch import Tensor
 
 from fewlabel.errors import UserError
-from fewlabel.report import grid
+from fewlabel.pictures import grid
 
 
 def colours(*rgb: tuple[int, int, int], side: int = 8) -> Tensor:

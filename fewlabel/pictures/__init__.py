@@ -1,0 +1,1 @@
+"""Pictures of samples as files: grids of images, points of vectors."""

@@ -1,0 +1,131 @@
+"""The stages of a run: model, losses, data and validation, put together and fitted."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import torch
+from accelerate import Accelerator
+from torch import nn
+
+from fewlabel import methods
+from fewlabel.batch import UNLABELLED, Part
+from fewlabel.config import Config
+from fewlabel.data import Batches, Dataset, Splits
+from fewlabel.errors import UserError
+from fewlabel.methods import Models, Stage
+from fewlabel.models import build_classifier, build_score_model
+from fewlabel.run_folder import RunFolder
+from fewlabel.training.loop import Record, fit
+from fewlabel.training.plan import Plan
+from fewlabel.training.validation import (
+    classifier_validation,
+    score_validation,
+)
+
+__all__ = ["check_settings", "fit_stage"]
+
+_BATCH = 512
+_NEARLY_CLEAN = 0.1  # σ/σ_data at which pseudo-labels are read: inside the classifier's training
+
+
+def check_settings(planned: Plan, processes: int) -> None:
+    """Refuse settings that cannot be, before anything is written.
+
+    Raises:
+        UserError: for a batch that does not divide, or patience without validation.
+    """
+    config, row = planned.config, methods.find_method(planned.config.method)
+    held_out = planned.dataset.labels[list(planned.splits.validation)]
+    for stage in row.stages:
+        if stage == "score" and config.score_from:
+            continue
+        settings = config.fit(stage)
+        shares = processes * settings.accumulate
+        if settings.batch % shares:
+            raise UserError(
+                f"{stage}.fit.batch={settings.batch} does not divide among {processes} × "
+                f"{settings.accumulate} (processes × {stage}.fit.accumulate); set it to a "
+                f"multiple of {shares}"
+            )
+        needs_labels = stage == "classifier" or row.guidance != "classifier"
+        usable = held_out[held_out != UNLABELLED] if needs_labels else held_out
+        if settings.patience is not None and not len(usable):
+            raise UserError(
+                f"{stage}.fit.patience={settings.patience} needs held-out examples and "
+                f"{planned.dataset.name} is too small for any; leave it out"
+            )
+
+
+def fit_stage(
+    stage: Stage,
+    planned: Plan,
+    folder: RunFolder,
+    accelerator: Accelerator,
+    stop: Callable[[], bool],
+) -> Iterator[Record]:
+    """Put model, losses, data and validation of a stage together and fit it.
+
+    Args:
+        stage: "score" or "classifier".
+        planned: the configuration and the data.
+        folder: the run, with the models of the stages before.
+        accelerator: device, processes and precision.
+        stop: asked after every step.
+
+    Raises:
+        TrainingError: when training diverges.
+        UserError: for processes of a kind that cannot train this.
+    """
+    config, dataset, splits = planned.config, planned.dataset, planned.splits
+    method, settings = methods.find_method(config.method), config.fit(stage)
+    device = accelerator.device
+    model: nn.Module
+    classes = len(splits.class_names)
+    if stage == "score":
+        if method.pseudo_labels:
+            dataset, splits = _pseudo_labelled(planned, folder, device)
+        conditional = method.guidance != "classifier"
+        model = build_score_model(config, classes if conditional else 0)
+        models = Models(config.shape, score=model)
+        validate = score_validation(dataset, splits, device, conditional)
+    else:
+        model = build_classifier(config, classes)
+        score = None if method.pseudo_labels else _frozen_score(config, folder, device)
+        models = Models(config.shape, score=score, classifier=model)
+        validate = classifier_validation(dataset, splits, model.process, device)
+    objective = methods.objective(method.losses(stage), models, settings.weights)
+    ranks = accelerator.process_index, accelerator.num_processes
+    rows = settings.batch // accelerator.num_processes
+    sizes: dict[Part, int] = dict.fromkeys(sorted(set(objective.parts.values())), rows)
+    drawn = settings.balance, settings.labelled_share
+    batches = Batches(dataset, splits, sizes, config.seed, *ranks, device, *drawn)
+    checkpoints = folder.checkpoints(stage)
+    return fit(
+        model, objective, batches, settings, config.seed, checkpoints, accelerator, validate, stop
+    )
+
+
+def _frozen_score(config: Config, folder: RunFolder, device: torch.device) -> nn.Module:
+    """The score model that the run has already trained."""
+    model = build_score_model(config)
+    model.load_state_dict(folder.average("score", config))
+    return model.to(device).eval().requires_grad_(False)
+
+
+@torch.no_grad()
+def _pseudo_labelled(
+    planned: Plan, folder: RunFolder, device: torch.device
+) -> tuple[Dataset, Splits]:
+    """The data with the class that the run's classifier gives each unlabelled example."""
+    dataset, splits = planned.dataset, planned.splits
+    classifier = build_classifier(planned.config, len(splits.class_names))
+    classifier.load_state_dict(folder.average("classifier", planned.config))
+    classifier.to(device).eval()
+    labels = dataset.labels.copy()
+    unlabelled = splits.indices("unlabelled")
+    t = classifier.process.time_at(torch.tensor(_NEARLY_CLEAN * planned.config.sigma_data))
+    for start in range(0, len(unlabelled), _BATCH):
+        chunk = unlabelled[start : start + _BATCH]
+        log_prob = classifier.log_prob(dataset.examples(chunk).to(device), t.to(device))
+        labels[chunk] = log_prob.argmax(1).cpu().numpy()
+    return replace(dataset, labels=labels), replace(splits, labelled=splits.train)

@@ -1,0 +1,158 @@
+"""Validation decides which weights are kept, and when training ends."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+from toys import Scalar, Slope, run_fit, settings
+
+import fewlabel
+from fewlabel.data import open_dataset
+from fewlabel.errors import UserError
+from fewlabel.run import Run
+from fewlabel.run_folder import RunFolder
+from fewlabel.training.best import validation_loss
+from fewlabel.training.checkpoint import Checkpoints
+from fewlabel.training.train import train
+from fewlabel.training.validation import classifier_validation
+
+Cli = Callable[..., SimpleNamespace]
+EARLY = (
+    "classifier.fit.patience=2",
+    "classifier.fit.validate_every=3",
+    "classifier.fit.learning_rate=0.1",  # overshoots at once: validation gets worse
+)
+
+
+def valley(model: nn.Module) -> dict[str, float]:
+    """Least where the weight is −0.1."""
+    return {"dsm": abs(float(model.w) + 0.1)}
+
+
+def test_the_weights_of_the_best_validation_are_kept(tmp_path: Path) -> None:
+    """The weight walks down by 0.01 a step: it is best after ten."""
+    model = Scalar()
+    config = settings(steps=30, learning_rate=0.01, schedule="constant", validate_every=5)
+    records = list(run_fit(model, {"s": Slope(model)}, config, tmp_path, validate=valley))
+    step, folder = Checkpoints(tmp_path).best()
+    assert step == 10
+    assert load_file(folder / "ema.safetensors")["w"].item() == pytest.approx(-0.1, rel=1e-4)
+    assert Checkpoints(tmp_path).ema_weights()["w"].item() == pytest.approx(-0.3, rel=1e-4)
+    assert [path.name for path in tmp_path.glob("best-*")] == ["best-00000010"]
+    assert [r.step for r in records if r.validation] == [5, 10, 15, 20, 25, 30]
+
+
+@pytest.mark.parametrize(("patience", "end"), [(1, 15), (3, 25), (4, 30), (None, 30)])
+def test_training_ends_when_patience_does(tmp_path: Path, patience: int | None, end: int) -> None:
+    model = Scalar()
+    config = settings(
+        steps=30, learning_rate=0.01, schedule="constant", validate_every=5, patience=patience
+    )
+    *_, last = run_fit(model, {"s": Slope(model)}, config, tmp_path, validate=valley)
+    assert (last.step, last.finished) == (end, True)
+    assert Checkpoints(tmp_path).is_finished(30)
+    assert list(run_fit(model, {"s": Slope(model)}, config, tmp_path, validate=valley)) == []
+
+
+@pytest.mark.parametrize("stop_at", [7, 10, 14, 15, 17])
+def test_an_interruption_does_not_change_when_it_ends(tmp_path: Path, stop_at: int) -> None:
+    config = settings(
+        steps=30, learning_rate=0.01, schedule="cosine", validate_every=2, patience=3, ema=0.5
+    )
+
+    def ended(folder: Path, stop_at: int | None) -> tuple[int, int, torch.Tensor]:
+        model = Scalar()
+        terms = {"s": Slope(model)}
+        *_, last = run_fit(model, terms, config, folder, stop_at=stop_at, validate=valley)
+        checkpoints = Checkpoints(folder)
+        return last.step, checkpoints.best()[0], checkpoints.ema_weights(best=True)["w"]
+
+    assert ended(tmp_path / "broken", stop_at)[0] == stop_at
+    assert not Checkpoints(tmp_path / "broken").is_finished(30)
+    assert ended(tmp_path / "broken", None) == ended(tmp_path / "whole", None)
+
+
+def test_the_loss_that_decides_is_the_mean_over_noise_levels() -> None:
+    figures = {"ce@0.1": 1.0, "ce@2": 2.0, "accuracy@0.1": 0.9, "ece@0.1": 0.3, "ece@2": 7.0}
+    assert validation_loss(figures) == 1.5
+    assert validation_loss({"dsm": 0.25}) == 0.25
+    assert validation_loss({}) is None
+
+
+@pytest.fixture(scope="module")
+def early(tmp_path_factory: pytest.TempPathFactory, tiny: tuple[str, ...], finished_run: Run):
+    """A run whose classifier was stopped early."""
+    return train(
+        "digits", method="cg", labels=0.05, steps=40, score=finished_run.folder.path,
+        out=tmp_path_factory.mktemp("early") / "run", overrides=[*tiny, *EARLY], device="cpu",
+    )  # fmt: skip
+
+
+def test_a_run_that_stopped_early_is_finished_and_uses_its_best_weights(
+    early: Run, cli: Cli
+) -> None:
+    checkpoints = early.folder.checkpoints("classifier")
+    (best, folder), (last, _) = checkpoints.best(), checkpoints.newest()
+    assert best < last < 40
+    used = early.classifier.state_dict()
+    kept = load_file(folder / "ema.safetensors")
+    assert all(torch.equal(used[key], kept[key]) for key in kept)
+    losses = {
+        r["step"]: validation_loss(r["validation"])
+        for r in early.folder.records()
+        if r["stage"] == "classifier" and r["validation"]
+    }
+    assert best == min(losses, key=losses.get)
+    assert '"state": "finished"' in cli("info", early.folder, "--json").out
+    with pytest.raises(UserError, match="is finished"):
+        train(config=early.folder.path / "config.yaml", out=early.folder.path, device="cpu")
+
+
+def test_best_weights_that_are_damaged_give_way_to_the_newest(
+    early: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = RunFolder(shutil.copytree(early.folder.path, tmp_path / "run"))
+    (folder.checkpoints("classifier").best()[1] / "ema.safetensors").write_bytes(b"cut")
+    found = fewlabel.load(folder.path, device="cpu").classifier.state_dict()
+    newest = folder.checkpoints("classifier").ema_weights()
+    assert all(torch.equal(found[key], newest[key]) for key in newest)
+    (said,) = capsys.readouterr().err.splitlines()
+    assert "has no whole best-*" in said
+
+
+def test_patience_without_held_out_labels_is_refused(
+    tmp_path: Path, tiny: tuple[str, ...], finished_run: Run
+) -> None:
+    x = np.random.default_rng(0).integers(0, 255, (4, 8, 8), dtype=np.uint8)
+    np.savez(tmp_path / "few.npz", images=x, labels=np.arange(4) % 2)
+    with pytest.raises(UserError, match=r"patience=2 needs held-out examples and .*few.npz"):
+        train(
+            tmp_path / "few.npz", method="cg", steps=2, out=tmp_path / "run", device="cpu",
+            overrides=[*tiny, "classifier.fit.patience=2"],
+        )  # fmt: skip
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_classifier_is_validated_at_its_noise_levels(finished_run: Run) -> None:
+    """Of a classifier that knows nothing, the cross-entropy is log K and the ECE its accuracy."""
+    dataset = open_dataset("digits", None)
+    model = finished_run.classifier
+    validate = classifier_validation(
+        dataset, finished_run.splits, model.process, torch.device("cpu")
+    )
+
+    class Ignorant(nn.Module):
+        def forward(self, x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+            return torch.zeros(len(x), 10)
+
+    figures = validate(Ignorant())
+    for level in ("0.1", "0.5", "2"):
+        assert figures[f"ce@{level}"] == pytest.approx(np.log(10))
+        right = figures[f"accuracy@{level}"]
+        assert figures[f"ece@{level}"] == pytest.approx(abs(right - 0.1), abs=1e-6)
