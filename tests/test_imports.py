@@ -175,10 +175,10 @@ ABOVE = {
     "networks": {"training", "run", "metrics", "experiments", "report", "cli", "data"},
     "data": {"training", "run", "metrics", "experiments", "report", "cli", "networks"},
     "pictures": {"data", "training", "run", "metrics", "report", "experiments", "cli"},
-    "training": {"experiments", "report", "cli"},
+    "training": {"metrics", "experiments", "report", "cli"},
     "run_folder": {"run", "metrics", "experiments", "report", "cli"},
     "run": {"experiments", "report", "cli"},
-    "metrics": {"run", "training", "experiments", "cli"},
+    "metrics": {"run", "experiments", "cli"},
     "report": {"experiments", "cli"},
     "experiments": {"cli"},
 }

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fewlabel.calibration import Reliability, reliability
 from fewlabel.experiments.dlsm_moons_paper import PAPER, PROCESS, PaperEffort, paper_entries
 from fewlabel.experiments.moons import (
     Entry,
@@ -28,7 +29,6 @@ from fewlabel.experiments.moons import (
     settings,
 )
 from fewlabel.files import write_json, write_text
-from fewlabel.metrics.calibration import Reliability, reliability
 from fewlabel.metrics.precision_recall import prdc
 from fewlabel.metrics.score_error import (
     Fields,

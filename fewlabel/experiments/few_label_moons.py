@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fewlabel.calibration import Reliability, ece, reliability
 from fewlabel.experiments.moons import (
     Entry,
     class_probabilities,
@@ -27,7 +28,6 @@ from fewlabel.experiments.moons import (
 )
 from fewlabel.files import write_json, write_text
 from fewlabel.methods import METHODS
-from fewlabel.metrics.calibration import Reliability, ece, reliability
 from fewlabel.metrics.intervals import Estimate, batch_means
 from fewlabel.metrics.score_error import (
     Fields,

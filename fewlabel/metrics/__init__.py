@@ -1,7 +1,7 @@
 """Metrics on features and on a judge's verdicts: pure functions, statistics in float64."""
 
+from fewlabel.calibration import ece, reliability
 from fewlabel.metrics.accuracy import generation_accuracy, generation_hits
-from fewlabel.metrics.calibration import ece, reliability
 from fewlabel.metrics.classwise import intra
 from fewlabel.metrics.frechet import fid, frechet_distance
 from fewlabel.metrics.intervals import Estimate, batch_means, proportion

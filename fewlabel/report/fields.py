@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from fewlabel.calibration import Reliability
 from fewlabel.errors import UserError
 from fewlabel.files import replacing
-from fewlabel.metrics.calibration import Reliability
 from fewlabel.report.figures import method_style
 from fewlabel.report.label_curves import Curves, draw_label_curves
 

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from fewlabel.batch import UNLABELLED, Batch
+from fewlabel.calibration import ece
 from fewlabel.data import Dataset, Splits
-from fewlabel.metrics.calibration import ece
 from fewlabel.objectives import DenoisingScoreMatching
 from fewlabel.process import Process
 from fewlabel.randomness import StepRandom, generator_for

@@ -18,7 +18,7 @@ def test_the_losses_see_what_was_asked_for(
             seen.append(super().at(step))
             return seen[-1]
 
-    monkeypatch.setattr("fewlabel.training.train.Batches", Seen)
+    monkeypatch.setattr("fewlabel.training.stages.Batches", Seen)
     asked = (*tiny, "classifier.fit.labelled_share=0.25")
     run = train(
         "digits", out=tmp_path / "run", method="cg-sc-all", labels=0.1, steps=5, overrides=asked,

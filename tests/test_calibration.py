@@ -2,8 +2,8 @@ import pytest
 import torch
 from torchmetrics.functional.classification import multiclass_calibration_error
 
+from fewlabel.calibration import ece, reliability
 from fewlabel.errors import UserError
-from fewlabel.metrics.calibration import ece, reliability
 
 
 def draws(n: int, k: int, sharpness: float, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
