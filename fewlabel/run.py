@@ -1,10 +1,11 @@
 """A run: the folder that training leaves behind, opened to sample from it and to judge it."""
 
+import math
 import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -133,6 +134,7 @@ class Run:
         steps: int | None = None,
         seed: int = 0,
         interval: tuple[float, float] | None = None,
+        temperature: float = 1.0,
         batch_size: int = _BATCH,
         progress: Task | None = None,
     ) -> Samples:
@@ -149,6 +151,7 @@ class Run:
             steps: grid points of the sampler; None for its default.
             seed: fixes the noise.
             interval: (σ_low, σ_high) outside which the guidance is off; None for everywhere.
+            temperature: T > 0 that divides the classifier's logits: more makes it less sure.
             batch_size: how many are drawn together.
             progress: shows how many are done.
 
@@ -159,7 +162,7 @@ class Run:
         if batch_size < 1:
             raise UserError(f"batch size {batch_size} is not positive; 256 is usual")
         process, times = self.score_model.process, self._times(interval)
-        score, likelihood = self._counted()
+        score, likelihood = self._counted(temperature)
         began, drawn = time.monotonic(), []
         for start in range(0, n, batch_size):
             if progress:
@@ -201,12 +204,19 @@ class Run:
 
         return evaluate(self, metrics, scales or (self.method.scale,), **options)
 
-    def _counted(self) -> tuple["_Counted", "_Counted"]:
+    def _counted(self, temperature: float) -> tuple["_Counted", "_Counted"]:
         """The score model and the classifier's likelihood score, if any, with counters."""
-        guided = self.method.guidance == "classifier"
-        return _Counted(self.score_model), _Counted(
-            self.classifier.likelihood_score if guided else None
-        )
+        if self.method.guidance != "classifier":
+            if temperature != 1:
+                raise UserError(
+                    f"temperature {temperature:g}: {self.config.method} samples without a "
+                    "classifier; leave it out"
+                )
+            return _Counted(self.score_model), _Counted(None)
+        if not 0 < temperature < math.inf:
+            raise UserError(f"temperature {temperature:g} is not a positive number; 1 is usual")
+        likelihood = partial(self.classifier.likelihood_score, temperature=temperature)
+        return _Counted(self.score_model), _Counted(likelihood)
 
     def _times(self, interval: tuple[float, float] | None) -> guidance.Interval:
         """A guidance interval in noise levels as one in times."""

@@ -45,6 +45,20 @@ def test_guidance_moves_samples_towards_the_class(finished_run: Run) -> None:
     assert mean_log_prob(6.0) > mean_log_prob(1.0) > mean_log_prob(0.0)
 
 
+def test_interval_and_temperature_weaken_guidance(finished_run: Run) -> None:
+    """Towards none: an interval that no step meets, a classifier that is sure of nothing."""
+    options = {"label": 4, "n": 3, "seed": 2, "steps": 6}
+    guided = finished_run.sample(**options, scale=3)
+    alone = finished_run.sample(**options, scale=0)
+    assert not torch.allclose(guided, alone, atol=1e-2)
+    outside = finished_run.sample(**options, scale=3, interval=(1e-5, 2e-5))
+    assert torch.equal(outside, alone)
+    unsure = finished_run.sample(**options, scale=3, temperature=1e6)
+    assert torch.allclose(unsure, alone, atol=1e-3)
+    warm = finished_run.sample(**options, scale=3, temperature=2.0)
+    assert not torch.allclose(warm, guided, atol=1e-3)
+
+
 def test_a_class_is_given_by_index_name_or_one_a_sample(finished_run: Run) -> None:
     by_index = finished_run.sample(label=7, n=3)
     assert torch.equal(by_index, finished_run.sample(label="7", n=3))

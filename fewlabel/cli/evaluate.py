@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from fewlabel.cli.options import Json, RunPath, Seed, print_json, say, scales_of
+from fewlabel.cli.options import Json, RunPath, Seed, numbers_of, print_json, say
 
 __all__ = ["evaluate"]
 
@@ -37,7 +37,7 @@ def evaluate(
 
     report = load(run, device).evaluate(
         metrics.split(","),
-        scales_of(scale) if scale is not None else None,
+        numbers_of("--scale", scale) if scale is not None else None,
         per_class=n,
         seed=seed,
         sampler=sampler,

@@ -10,7 +10,7 @@ import typer
 from fewlabel.errors import UserError
 from fewlabel.progress import speaks
 
-__all__ = ["Json", "RunPath", "Seed", "Strict", "print_json", "say", "scales_of"]
+__all__ = ["Json", "RunPath", "Seed", "Strict", "numbers_of", "print_json", "say"]
 
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, as `train` makes it.")]
 Json = Annotated[
@@ -37,8 +37,8 @@ def say(text: str) -> None:
         print(text)
 
 
-def scales_of(text: str) -> list[float]:
-    """The guidance scales in a text such as "1,2,4".
+def numbers_of(option: str, text: str) -> list[float]:
+    """The numbers in the text of an option, such as "1,2,4".
 
     Raises:
         UserError: if it is no list of numbers.
@@ -46,4 +46,4 @@ def scales_of(text: str) -> list[float]:
     try:
         return [float(part) for part in text.split(",")]
     except ValueError:
-        raise UserError(f"--scale {text}: not numbers; write one or several, as 1,2,4") from None
+        raise UserError(f"{option} {text}: not numbers; write them as 1,2,4") from None

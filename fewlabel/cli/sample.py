@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from fewlabel.cli.options import Json, RunPath, Seed, print_json, say
+from fewlabel.cli.options import Json, RunPath, Seed, numbers_of, print_json, say
+from fewlabel.errors import UserError
 
 __all__ = ["sample"]
 
@@ -23,6 +24,13 @@ def sample(
             show_default="the method's",
         ),
     ] = None,
+    interval: Annotated[
+        str | None,
+        typer.Option(help="Noise levels LOW,HIGH between which there is guidance, as 0.3,5."),
+    ] = None,
+    temperature: Annotated[
+        float, typer.Option(help="Divides the classifier's logits: more makes it less sure.")
+    ] = 1.0,
     sampler: Annotated[str, typer.Option(help="See `fewlabel samplers`.")] = "dpm++",
     steps: Annotated[
         int | None, typer.Option(help="Steps of the sampler.", show_default="the sampler's")
@@ -54,6 +62,8 @@ def sample(
         steps=steps,
         seed=seed,
         batch_size=batch_size,
+        interval=_ends(interval) if interval is not None else None,
+        temperature=temperature,
     )
     if as_json:
         print_json(document)
@@ -61,3 +71,11 @@ def sample(
     where, cost = out or run / "samples", f"{document['nfe']} network evaluations each"
     say(f"{document['n']} samples in {where}, {cost}, {document['seconds']:.1f} s")
     say(f"Look at {document['grid']}")
+
+
+def _ends(text: str) -> tuple[float, float]:
+    """The two ends of an interval of noise levels, 0 < low ≤ high."""
+    ends = numbers_of("--interval", text)
+    if len(ends) != 2 or not 0 < ends[0] <= ends[1]:
+        raise UserError(f"--interval {text}: give two noise levels above 0, the lower one first")
+    return ends[0], ends[1]
