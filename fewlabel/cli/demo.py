@@ -11,18 +11,22 @@ __all__ = ["demo"]
 
 
 def demo(
+    data: Annotated[
+        str, typer.Argument(metavar="DATA", help="Images, as `train` takes them.")
+    ] = "digits",
+    labels: Annotated[str, typer.Option(help="Which labels may be used.")] = "0.05",
     out: Annotated[Path, typer.Option(help="The folder for runs and pictures.")] = Path(
         "runs/demo"
     ),
     as_json: Json = False,
 ) -> None:
-    """Compare cg and cg-sc-all on digits with 5 % of the labels.
+    """Compare cg and cg-sc-all on the same few labels: a table, a grid and a page.
 
     Example: fewlabel demo --out runs/demo
     """
     from fewlabel.experiments.demo import run_demo
 
-    document = run_demo(out)
+    document = run_demo(out, data, labels)
     if as_json:
         print_json(document)
         return

@@ -1,4 +1,4 @@
-"""The demo: plain and self-calibrated classifier guidance on the same few labels of digits."""
+"""The demo: plain and self-calibrated classifier guidance on the same few labels of some data."""
 
 import os
 import shutil
@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fewlabel.data import absolute
 from fewlabel.files import write_json
 from fewlabel.metrics.intervals import Estimate
 from fewlabel.metrics.report import Report
@@ -24,7 +25,8 @@ from fewlabel.training.train import train
 
 __all__ = ["run_demo"]
 
-_DATA, _LABELS = "digits", 0.05
+_DATA, _LABELS = "digits", "0.05"
+
 _METHODS = ("cg", "cg-sc-all")
 _SCALES = (1.0, 2.0, 3.0, 4.0, 6.0)
 _METRICS = ("accuracy", "intra-fid")
@@ -38,7 +40,7 @@ _NEXT = (
 )
 
 
-def run_demo(out: Path) -> dict[str, Any]:
+def run_demo(out: Path, data: str = _DATA, labels: str = _LABELS) -> dict[str, Any]:
     """Train, choose each method's scale on the validation split, compare, draw.
 
     One score model serves both methods. Called again it goes on where it was stopped.
@@ -46,12 +48,14 @@ def run_demo(out: Path) -> dict[str, Any]:
     Args:
         out: the folder; it gets a run folder a method, table.json, grid.png, sweep.png and
             report.html.
+        data: images, as `train` takes them.
+        labels: which labels may be used, as `train` takes them.
 
     Returns:
         The document of table.json.
     """
     began = time.monotonic()
-    runs = {method: _trained(method, out) for method in _METHODS}
+    runs = {method: _trained(method, out, data, labels) for method in _METHODS}
     choices = {
         method: run.evaluate(
             _METRICS,
@@ -84,13 +88,15 @@ def run_demo(out: Path) -> dict[str, Any]:
     return document
 
 
-def _trained(method: str, out: Path) -> Run:
+def _trained(method: str, out: Path, data: str, labels: str) -> Run:
     """The run of a method; the later ones use the score model of the first."""
     folder = RunFolder(out / method)
     if folder.exists and summary(folder)["state"] == "finished":
-        return load(folder.path)
+        config = folder.read_config()
+        if (config.data, config.labels) == (absolute(data), labels):  # else `train` refuses
+            return load(folder.path)
     score = None if method == _METHODS[0] else out / _METHODS[0]
-    return train(_DATA, out=folder.path, method=method, labels=_LABELS, score=score)
+    return train(data, out=folder.path, method=method, labels=labels, score=score)
 
 
 def _rows(method: str, report: Report) -> list[dict[str, Any]]:
@@ -143,20 +149,22 @@ def _page(
     out: Path,
     seconds: float,
 ) -> Page:
-    splits = next(iter(runs.values())).splits
+    run = next(iter(runs.values()))
+    name, labels, splits = run.dataset.name, run.config.labels, run.splits
     report = next(iter(reports.values()))
     facts = {
-        "data": f"{_DATA}: {len(splits.train)} training images, {len(splits.validation)} held "
+        "data": f"{name}: {len(splits.train)} training images, {len(splits.validation)} held "
         f"out to choose the scale, {len(splits.test)} to test the judge",
         "labels": f"{len(splits.labelled)} of them carry a label "
-        f"({_LABELS:.0%}, about {round(len(splits.labelled) / len(splits.class_names))} a class)",
+        f"({labels}, about {round(len(splits.labelled) / len(splits.class_names))} a class)",
         "score model": "one, trained on all training images without labels, for both methods",
         "judge": f"a classifier trained on all labels ({report.extractor})"
         + (f", right in {report.judge_accuracy:.1%}" if report.judge_accuracy else ""),
         "time": f"{seconds:.0f} s",
     }
+    again = f"fewlabel demo {run.config.data} --labels {labels} --out {out}"
     return Page(
-        "Digits from a few labels",
+        f"{name.capitalize()} from a few labels",
         "Both methods draw from the same score model and learn the classes from the same labels. "
         "cg trains its classifier on the labelled images alone; cg-sc-all also fits the "
         "classifier's own energy to all images, labelled or not.",
@@ -164,7 +172,7 @@ def _page(
             Section("What was compared", facts=facts, comparison=_comparison(reports, scales)),
             Section("Samples", figures=(_grid_figure(out),)),
             Section("How the scale was chosen", figures=(_sweep_figure(out),)),
-            Section("Do it again", commands=(f"fewlabel demo --out {out}",)),
+            Section("Do it again", commands=(again,)),
             Section(
                 "Your own images",
                 "A folder with one sub-folder per class, and unlabeled/ for the rest.",
@@ -195,7 +203,7 @@ def _comparison(reports: Mapping[str, Report], scales: Mapping[str, float]) -> C
 
 def _grid_figure(out: Path) -> Figure:
     caption = "Left: some of the labelled images. Each row is a class asked for."
-    return Figure(out / "grid.png", caption, "a row of samples for each digit and method")
+    return Figure(out / "grid.png", caption, "a row of samples for each class and method")
 
 
 def _sweep_figure(out: Path) -> Figure:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from fewlabel.errors import UserError
 from fewlabel.experiments import demo
 from fewlabel.run import Run
 
@@ -67,3 +68,9 @@ def test_the_page_tells_the_figures_and_the_next_step(document: dict[str, Any]) 
         assert expected in text.said
     assert all(command in text.said for command in document["next"])
     assert Path(document["grid"]).is_file()
+
+
+def test_a_folder_of_other_data_is_refused(finished_run: Run, tmp_path: Path) -> None:
+    shutil.copytree(finished_run.folder.path, tmp_path / "cg")
+    with pytest.raises(UserError, match=r"there labels is 0\.05, now it is 0\.1"):
+        demo.run_demo(tmp_path, "digits", "0.1")
