@@ -51,9 +51,10 @@ Summary = dict[tuple[str, float], dict[str, dict[int, Estimate]]]
 PROCESS = VE(0.1, 20.0)
 SIGMAS = (1.0, 3.0, 7.5)
 METRICS = ("D_P", "D_L", "accuracy", "ECE")
+DRAWN = ("D_P", "accuracy", "ECE")
 LEVELS = (0.3, 1.0, 2.0, 3.0, 5.0, 7.5, 12.0, 20.0)
 SAMPLER = "sde-dpm++"
-FIELD_SIGMA = 3.0
+FIELD_SIGMA = 7.5
 
 
 @dataclass(frozen=True)
@@ -227,7 +228,7 @@ def _overview(
         sigma=FIELD_SIGMA,
         by_noise=_by_noise(shown),
         reliability=diagrams,
-        curves={key: curves for key, curves in summary.items() if key[0] in METRICS},
+        curves={key: curves for key, curves in summary.items() if key[0] in DRAWN},
         note=f"{effort.shown} labels, first draw",
     )
 

@@ -1,5 +1,6 @@
 """Figures of the experiments in the plane: samples, vector fields, errors, reliability."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,7 +27,8 @@ TITLES = {
     "D_S": "prior score error",
 }
 NOTES = {"D_L": " (below 0.0001: not drawn)", "D_S": " (score models of their own apart)"}
-SMALL, FONT, DPI = 8, 10, 150
+SMALL, FONT, DPI = 8, 10, 130
+WIDTH, COLUMNS = 14.0, 7
 LOWEST_ERROR = 1e-4
 _EVERY = 3  # every third point of the grid, both ways, gets an arrow
 _ARROW = 0.045  # of a score that is drawn one unit of x long
@@ -76,13 +78,11 @@ def moons_overview(shown: Overview, path: Path) -> Path:
     if not shown.samples:
         raise UserError("no samples to draw: train at least one method first")
     drawn = {name: found for name, found in shown.fields.items() if found is not None}
-    columns = max(len(shown.samples), len(drawn))
-    width = max(14.0, 1.75 * columns)
     metrics = len({metric for metric, _ in shown.curves})
-    parts = {"samples": 1.5 * width / columns, "fields": 1.4 * width / len(drawn), "errors": 3.5}
-    parts |= {"reliability": 3.2} if shown.reliability else {}
-    parts |= {"curves": 2.7 * metrics} if metrics else {}
-    figure = Figure(figsize=(width, sum(parts.values())), layout="constrained")
+    parts = {"samples": _height(len(shown.samples)), "fields": _height(len(drawn)), "errors": 3.4}
+    parts |= {"reliability": 3.7} if shown.reliability else {}
+    parts |= {"curves": 0.4 + 2.2 * metrics} if metrics else {}
+    figure = Figure(figsize=(WIDTH, sum(parts.values())), layout="constrained")
     rows = figure.subfigures(len(parts), 1, height_ratios=list(parts.values()), squeeze=False)
     of = dict(zip(parts, rows[:, 0], strict=True))
     _draw_samples(of["samples"], shown)
@@ -97,11 +97,25 @@ def moons_overview(shown: Overview, path: Path) -> Path:
     return path
 
 
+def _height(panels: int) -> float:
+    """Of a part with panels of the plane, in inches."""
+    return 0.4 + math.ceil(panels / COLUMNS) * (0.3 + 0.62 * WIDTH / COLUMNS)
+
+
+def _plane_panels(figure: "SubFigure", n: int) -> list["Axes"]:
+    """So many panels of the plane, in rows of `COLUMNS`."""
+    rows = math.ceil(n / COLUMNS)
+    panels = figure.subplots(rows, COLUMNS, sharex=True, sharey=True, squeeze=False)
+    for axes in panels.flat[n:]:
+        axes.remove()
+    return list(panels.flat[:n])
+
+
 def _draw_samples(figure: "SubFigure", shown: Overview) -> None:
     title = "Data, and samples of each class asked for"
     _headline(figure, f"{title} ({shown.note})" if shown.note else title)
-    panels = figure.subplots(1, len(shown.samples), sharex=True, sharey=True, squeeze=False)
-    for axes, (name, classes) in zip(panels.flat, shown.samples.items(), strict=True):
+    panels = _plane_panels(figure, len(shown.samples))
+    for axes, (name, classes) in zip(panels, shown.samples.items(), strict=True):
         for points, colour in zip(classes, CLASS_COLOURS, strict=True):
             few = len(points) <= 100
             some = points[:: max(1, len(points) // 500)]
@@ -120,11 +134,16 @@ def _draw_fields(
         "everywhere",
     )
     side = round(len(grid) ** 0.5)
-    panels = figure.subplots(1, len(fields), sharex=True, sharey=True, squeeze=False)
+    panels = _plane_panels(figure, len(fields))
     exact = _thinned(fields["exact"], side)
     places = _thinned(grid, side)
-    for axes, (name, vectors) in zip(panels.flat, fields.items(), strict=True):
-        arrows = {"angles": "xy", "scale_units": "xy", "headwidth": 3, "headlength": 3.5}
+    for axes, (name, vectors) in zip(panels, fields.items(), strict=True):
+        arrows: dict[str, Any] = {
+            "angles": "xy",
+            "scale_units": "xy",
+            "headwidth": 3,
+            "headlength": 3.5,
+        }
         size = _ARROW * (10 if name.endswith("-x10") else 1)
         axes.quiver(*places.T, *exact.T, color="#b0b0b0", scale=_ARROW, width=0.009, **arrows)
         if name != "exact":
@@ -190,7 +209,8 @@ def _draw_reliability(
         axes.set(xlim=(0.48, 1.02), ylim=(0.3, 1.03))
         axes.set_title(f"σ = {sigma:g}", fontsize=FONT)
         axes.set_xlabel("confidence", fontsize=FONT)
-        axes.legend(frameon=False, fontsize=SMALL - 1, loc="lower right")
+        place = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.2), "ncols": 2}
+        axes.legend(frameon=False, fontsize=SMALL - 1, columnspacing=1.0, **place)
         _plain(axes)
     panels[0, 0].set_ylabel("accuracy", fontsize=FONT)
 

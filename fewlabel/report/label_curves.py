@@ -22,7 +22,7 @@ TITLES = {
     "ECE": "calibration error",
 }
 SMALL, FONT = 8, 10
-_FLOOR = 1e-5
+_FLOOR = 1e-4
 """Errors below are drawn at the lower edge."""
 
 
