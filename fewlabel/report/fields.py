@@ -12,7 +12,7 @@ from fewlabel.calibration import Reliability
 from fewlabel.errors import UserError
 from fewlabel.files import replacing
 from fewlabel.report.figures import method_style
-from fewlabel.report.label_curves import Curves, draw_label_curves
+from fewlabel.report.label_curves import Curves, draw_label_curves, plain_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -177,7 +177,7 @@ def _draw_errors(figure: "SubFigure", rows: Sequence[Mapping[str, Any]]) -> None
         ticks = _apart({sigma for line in axes.lines for sigma in line.get_xdata()})
         axes.set_xticks(ticks, [f"{sigma:g}" for sigma in ticks])
         axes.set_xticks([], minor=True)
-        _plain(axes)
+        plain_axes(axes)
         axes.set_xlabel("noise level σ", fontsize=FONT)
         axes.set_title(f"{metric}: {TITLES[metric]}{NOTES.get(metric, '')}", fontsize=FONT)
     _legend(figure, panels[0, 0])
@@ -211,7 +211,7 @@ def _draw_reliability(
         axes.set_xlabel("confidence", fontsize=FONT)
         place = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.2), "ncols": 2}
         axes.legend(frameon=False, fontsize=SMALL - 1, columnspacing=1.0, **place)
-        _plain(axes)
+        plain_axes(axes)
     panels[0, 0].set_ylabel("accuracy", fontsize=FONT)
 
 
@@ -242,14 +242,6 @@ def _line(name: str) -> dict[str, Any]:
     colour, marker = method_style(_base(name))
     dashes = "-" if _base(name) == name else "--"
     return {"color": colour, "marker": marker, "linestyle": dashes, "markersize": 5}
-
-
-def _plain(axes: "Axes") -> None:
-    axes.grid(color="#dddddd", linewidth=0.6)
-    axes.set_axisbelow(True)
-    axes.tick_params(labelsize=SMALL, color="#999999")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color("#999999")
 
 
 def _bare(axes: "Axes", title: str) -> None:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
 
-__all__ = ["Curves", "draw_label_curves"]
+__all__ = ["Curves", "draw_label_curves", "plain_axes"]
 
 Curves = Mapping[tuple[str, float], Mapping[str, Mapping[int, Estimate]]]
 """(metric, σ) → method → number of labels → the figure with its interval."""
@@ -65,6 +65,11 @@ def _draw_curves(
     axes.set_xticks(counts, [str(n) for n in counts])
     axes.set_xticks([], minor=True)
     _fit(axes, [e.value for points in methods.values() for e in points.values()], logarithmic)
+    plain_axes(axes)
+
+
+def plain_axes(axes: "Axes") -> None:
+    """Give axes a light grid behind the lines, and no frame above and on the right."""
     axes.grid(color="#dddddd", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.tick_params(labelsize=SMALL, color="#999999")
