@@ -10,7 +10,7 @@ import typer
 from fewlabel.errors import UserError
 from fewlabel.progress import speaks
 
-__all__ = ["Json", "RunPath", "Seed", "Strict", "numbers_of", "print_json", "say"]
+__all__ = ["Json", "Overrides", "RunPath", "Seed", "Strict", "numbers_of", "print_json", "say"]
 
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, as `train` makes it.")]
 Json = Annotated[
@@ -19,6 +19,10 @@ Json = Annotated[
 Strict = Annotated[
     bool,
     typer.Option("--strict", help="Refuse broken images, rather than skip and count them."),
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change any field of the configuration."),
 ]
 Seed = Annotated[int, typer.Option(help="Fixes the noise of the samples.")]
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from fewlabel.cli.options import Json, Strict, print_json, say
+from fewlabel.cli.options import Json, Overrides, Strict, print_json, say
 
 __all__ = ["train"]
 
@@ -54,10 +54,7 @@ def train(
     config: Annotated[
         Path | None, typer.Option(help="Read settings from a YAML file, as RUN/config.yaml.")
     ] = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Change any field of the configuration."),
-    ] = None,
+    set_: Overrides = None,
     balance: Annotated[
         bool, typer.Option("--balance", help="Draw labelled examples equally often of each class.")
     ] = False,

@@ -1,6 +1,7 @@
 """The demo: plain and self-calibrated classifier guidance on the same few labels of some data."""
 
 import os
+import shlex
 import shutil
 import sys
 import time
@@ -12,15 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fewlabel.data import absolute
 from fewlabel.files import write_json
 from fewlabel.metrics.intervals import Estimate
 from fewlabel.metrics.report import Report
 from fewlabel.pictures.grid import class_grid
 from fewlabel.report.figures import scale_sweep
 from fewlabel.report.page import Column, Comparison, Figure, Page, Section, write_page
-from fewlabel.run import Run, load
-from fewlabel.run_folder import RunFolder, summary
+from fewlabel.run import Run
 from fewlabel.training.train import train
 
 __all__ = ["run_demo"]
@@ -40,7 +39,9 @@ _NEXT = (
 )
 
 
-def run_demo(out: Path, data: str = _DATA, labels: str = _LABELS) -> dict[str, Any]:
+def run_demo(
+    out: Path, data: str = _DATA, labels: str = _LABELS, overrides: Sequence[str] = ()
+) -> dict[str, Any]:
     """Train, choose each method's scale on the validation split, compare, draw.
 
     One score model serves both methods. Called again it goes on where it was stopped.
@@ -50,12 +51,17 @@ def run_demo(out: Path, data: str = _DATA, labels: str = _LABELS) -> dict[str, A
             report.html.
         data: images, as `train` takes them.
         labels: which labels may be used, as `train` takes them.
+        overrides: "dotted.key=value" for any field of the configuration of both runs.
 
     Returns:
         The document of table.json.
     """
     began = time.monotonic()
-    runs = {method: _trained(method, out, data, labels) for method in _METHODS}
+    runs: dict[str, Run] = {}
+    for method in _METHODS:
+        score = out / _METHODS[0] if runs else None
+        settings: dict[str, Any] = {"method": method, "labels": labels, "overrides": overrides}
+        runs[method] = train(data, out=out / method, score=score, exist_ok=True, **settings)
     choices = {
         method: run.evaluate(
             _METRICS,
@@ -83,20 +89,11 @@ def run_demo(out: Path, data: str = _DATA, labels: str = _LABELS) -> dict[str, A
         "validation": sweep,
         "next": _next_commands(),
     }
-    write_page(out / "report.html", _page(runs, scales, reports, out, seconds))
+    again = ["fewlabel", "demo", data, "--labels", labels, "--out", str(out)]
+    again += [word for override in overrides for word in ("--set", override)]
+    write_page(out / "report.html", _page(runs, scales, reports, out, shlex.join(again), seconds))
     write_json(out / "table.json", document)
     return document
-
-
-def _trained(method: str, out: Path, data: str, labels: str) -> Run:
-    """The run of a method; the later ones use the score model of the first."""
-    folder = RunFolder(out / method)
-    if folder.exists and summary(folder)["state"] == "finished":
-        config = folder.read_config()
-        if (config.data, config.labels) == (absolute(data), labels):  # else `train` refuses
-            return load(folder.path)
-    score = None if method == _METHODS[0] else out / _METHODS[0]
-    return train(data, out=folder.path, method=method, labels=labels, score=score)
 
 
 def _rows(method: str, report: Report) -> list[dict[str, Any]]:
@@ -147,6 +144,7 @@ def _page(
     scales: Mapping[str, float],
     reports: Mapping[str, Report],
     out: Path,
+    again: str,
     seconds: float,
 ) -> Page:
     run = next(iter(runs.values()))
@@ -162,7 +160,6 @@ def _page(
         + (f", right in {report.judge_accuracy:.1%}" if report.judge_accuracy else ""),
         "time": f"{seconds:.0f} s",
     }
-    again = f"fewlabel demo {run.config.data} --labels {labels} --out {out}"
     return Page(
         f"{name.capitalize()} from a few labels",
         "Both methods draw from the same score model and learn the classes from the same labels. "

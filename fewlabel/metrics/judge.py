@@ -33,9 +33,8 @@ __all__ = ["Judge", "train_judge"]
 _FORMAT = 1  # raise it when anything below changes what a judge is
 _WIDTHS = (32, 64)
 _STEPS = 600
-_FIT = FitConfig(
-    steps=_STEPS, batch=64, learning_rate=2e-3, weight_decay=0.05, checkpoint_every=_STEPS
-)
+_EPOCHS = 3  # where that is more steps
+_BATCH_OF_FIT = 64
 _NOISE = process.EDM(sigma_min=0.01, sigma_max=1.0, p_mean=math.log(0.1), p_std=0.7)
 _CLEAN = 0.03  # the noise level at which clean images are read
 _BATCH = 512
@@ -108,12 +107,20 @@ def _fit(
         methods.Models(dataset.shape, classifier=model),
         {"ce": 1.0},
     )
+    steps = max(_STEPS, _EPOCHS * len(splits.labelled) // _BATCH_OF_FIT)
+    settings = FitConfig(
+        steps=steps,
+        batch=_BATCH_OF_FIT,
+        learning_rate=2e-3,
+        weight_decay=0.05,
+        checkpoint_every=steps,
+    )
     accelerator = start_accelerator(precision="no")
-    rows: dict[Part, int] = {"labelled": _FIT.batch}
+    rows: dict[Part, int] = {"labelled": settings.batch}
     batches = Batches(dataset, splits, rows, seed=0, device=accelerator.device)
     with track("judge") as task:
         records = fit(
-            model, objective, batches, _FIT, 0, checkpoints, accelerator, lambda model: {}
+            model, objective, batches, settings, 0, checkpoints, accelerator, lambda model: {}
         )
         for record in records:
             task.set(record.step, record.steps)

@@ -49,6 +49,7 @@ def train(
     strict: bool = False,
     balance: bool = False,
     tensorboard: bool = False,
+    exist_ok: bool = False,
 ) -> Run:
     """Train a score model on all data and a classifier on the few labels.
 
@@ -71,6 +72,7 @@ def train(
         strict: refuse broken images, rather than leave them out and say so.
         balance: draw labelled examples equally often of each class.
         tensorboard: write curves to OUT/tensorboard; needs the package tensorboard.
+        exist_ok: give back a finished run of the same settings rather than refuse it.
 
     Returns:
         The finished run.
@@ -96,7 +98,11 @@ def train(
             balance=balance,
         )
     folder = RunFolder(out)
-    _check_folder(folder, planned)
+    _check_settings_of(folder, planned)
+    if folder.exists and folder.is_finished(planned.config):
+        if exist_ok:
+            return Run(out, device)
+        raise UserError(f"{folder} is finished; sample from it, or choose another --out")
     on_device = device == "cpu", planned.config.precision
     accelerator = start_accelerator(*on_device)
     check_settings(planned, accelerator.num_processes)
@@ -114,8 +120,8 @@ def train(
     return Run(out, device)
 
 
-def _check_folder(folder: RunFolder, planned: Plan) -> None:
-    """Refuse a folder that holds another run or a finished one."""
+def _check_settings_of(folder: RunFolder, planned: Plan) -> None:
+    """Refuse a folder that holds another run."""
     if not folder.exists:
         return
     folder.read_splits().check(planned.dataset, f"run folder {folder}")
@@ -126,8 +132,6 @@ def _check_folder(folder: RunFolder, planned: Plan) -> None:
                 f"{folder} is another run: there {key} is {before.get(key)}, now it is "
                 f"{now.get(key)}; choose another --out, or the same settings to go on with it"
             )
-    if folder.is_finished(planned.config):
-        raise UserError(f"{folder} is finished; sample from it, or choose another --out")
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -21,8 +21,8 @@ __all__ = ["classifier_validation", "score_validation"]
 Validation = Callable[[nn.Module], dict[str, float]]
 
 _LEVELS = (0.1, 0.5, 2.0)
-_EXAMPLES = 1024
-_ROUNDS = 4
+_EXAMPLES = 512
+_ROUNDS = 2
 
 
 def score_validation(
