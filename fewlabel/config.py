@@ -132,13 +132,17 @@ class ClassifierConfig(_Section):
 
 
 class Request(_Section):
-    """What must be right before the data can be opened."""
+    """What must be right before the data can be opened.
+
+    `seed` fixes labels, weights, order and noise; `label_seed` the labels alone, if it is given.
+    """
 
     data: str
     size: Count | None = None
     labels: Annotated[str, Field(coerce_numbers_to_str=True)] = "all"
     method: str
     seed: int = 0
+    label_seed: int | None = None
     preset: str | None = None
 
 

@@ -11,6 +11,7 @@ guidance interval and 0 outside, where d is not evaluated (Kynkäänniemi et al.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -20,12 +21,17 @@ from fewlabel.process import broadcast
 from fewlabel.score import ScoreFunction
 
 __all__ = [
+    "Kind",
     "LabelledScore",
     "auto",
     "classifier",
     "classifier_free",
     "conditional",
+    "of_kind",
 ]
+
+Kind = Literal["none", "classifier", "classifier-free", "conditional"]
+"""What joins the models of a method; the last two are of a score model that takes labels."""
 
 LabelledScore = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(x: (B, ...), t: () or (B,), y: (B,)) → a score that depends on a class, shaped like x."""
@@ -150,6 +156,34 @@ def conditional(score: LabelledScore, label: int | Tensor) -> ScoreFunction:
         label: the class asked for, or one class a sample, (B,).
     """
     return lambda x, t: score(x, t, _labels(label, x))
+
+
+def of_kind(
+    kind: Kind,
+    score: Any,
+    likelihood: LabelledScore | None,
+    label: int | Tensor,
+    scale: float = 1.0,
+    interval: Interval = None,
+) -> ScoreFunction:
+    """The guided score of a kind, from the models that it needs.
+
+    Args:
+        kind: how they are joined.
+        score: the score model: s(x, t), and s(x, t, y) if it is conditional.
+        likelihood: (x, t, y) → ∇_x log p(y|x,t), for the kind "classifier".
+        label: the class asked for, or one class a sample, (B,).
+        scale: w ≥ 0, where there is guidance.
+        interval: the times at which there is guidance.
+
+    Raises:
+        UserError: for a negative or infinite scale or an empty interval.
+    """
+    if kind == "classifier" and likelihood is not None:
+        return classifier(score, likelihood, label, scale, interval)
+    if kind == "classifier-free":
+        return classifier_free(score, score, label, scale, interval)
+    return conditional(score, label) if kind == "conditional" else score
 
 
 def _labels(label: int | Tensor, x: Tensor) -> Tensor:

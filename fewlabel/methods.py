@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from fewlabel.batch import Part
 from fewlabel.errors import UserError
+from fewlabel.guidance import Kind
 from fewlabel.objectives import (
     AdversarialCrossEntropy,
     CrossEntropy,
@@ -25,7 +26,6 @@ from fewlabel.objectives import (
 __all__ = [
     "DEFAULT",
     "METHODS",
-    "Guidance",
     "Loss",
     "Method",
     "Models",
@@ -36,7 +36,6 @@ __all__ = [
 
 
 Stage = Literal["score", "classifier"]
-Guidance = Literal["classifier", "classifier-free", "conditional"]
 
 
 @dataclass(frozen=True)
@@ -50,11 +49,19 @@ class Models:
 
 @dataclass(frozen=True)
 class Loss:
-    """How a term is made of the models, the part of the data it is for, its default weight."""
+    """A term of an objective.
+
+    Attributes:
+        build: makes it of the models.
+        part: the part of the data it is for.
+        weight: its default weight.
+        grid: the weights among which a comparison chooses on the validation split.
+    """
 
     build: Callable[[Models], Term]
     part: Part
     weight: float = 1.0
+    grid: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -66,7 +73,7 @@ class Method:
         source: where it was published.
         score: the losses of the score model, by name.
         classifier: the losses of the noise-conditional classifier, by name; none without one.
-        guidance: what joins them; all but "classifier" need a conditional score model.
+        guidance: what joins them.
         scale: the guidance scale unless asked otherwise.
         pseudo_labels: whether the classifier is trained first and labels all data for the score
             model.
@@ -76,7 +83,7 @@ class Method:
     source: str
     score: Mapping[str, Loss]
     classifier: Mapping[str, Loss] = field(default_factory=dict)
-    guidance: Guidance = "classifier"
+    guidance: Kind = "classifier"
     scale: float = 4.0
     pseudo_labels: bool = False
 
@@ -86,6 +93,11 @@ class Method:
         if not self.classifier:
             return ("score",)
         return ("classifier", "score") if self.pseudo_labels else ("score", "classifier")
+
+    @property
+    def conditional(self) -> bool:
+        """Whether the score model is one of each class."""
+        return self.guidance in ("classifier-free", "conditional")
 
     def losses(self, stage: Stage) -> Mapping[str, Loss]:
         """The losses of a stage."""
@@ -99,15 +111,17 @@ _UNCONDITIONAL = {"dsm": Loss(lambda m: DenoisingScoreMatching(m.score), "all")}
 _CE = Loss(lambda m: CrossEntropy(m.classifier), "labelled")
 _SMOOTHED = Loss(lambda m: CrossEntropy(m.classifier, _SMOOTHING), "labelled")
 _ADVERSARIAL = Loss(lambda m: AdversarialCrossEntropy(m.classifier), "labelled")
-_JACOBIAN = Loss(lambda m: JacobianPenalty(m.classifier), "labelled", 0.01)
-_JEM = Loss(lambda m: JointEnergy(m.classifier, m.shape), "all", 0.1)
-_DLSM = Loss(lambda m: LikelihoodScoreMatching(m.classifier, m.score), "labelled", 20.0)
+_JACOBIAN = Loss(lambda m: JacobianPenalty(m.classifier), "labelled", 0.01, (0.001, 0.01, 0.1))
+_JEM = Loss(lambda m: JointEnergy(m.classifier, m.shape), "all", 0.1, (0.03, 0.1, 0.3))
+_DLSM = Loss(
+    lambda m: LikelihoodScoreMatching(m.classifier, m.score), "labelled", 20.0, (5.0, 20.0, 80.0)
+)
 _HUANG = "Huang, Chen & Lin 2023, arXiv 2307.04081"
 _HO = "Ho & Salimans 2022, arXiv 2207.12598"
 
 
 def _self_calibration(part: Part) -> Loss:
-    return Loss(lambda m: SelfCalibration(m.classifier), part, 20.0)
+    return Loss(lambda m: SelfCalibration(m.classifier), part, 20.0, (5.0, 20.0, 80.0))
 
 
 def _conditional(part: Part, dropout: float) -> dict[str, Loss]:
@@ -115,6 +129,13 @@ def _conditional(part: Part, dropout: float) -> dict[str, Loss]:
 
 
 METHODS: dict[str, Method] = {
+    "uncond": Method(
+        "an unconditional score model of all data: no labels, no guidance; to be shared",
+        "Song et al. 2021, arXiv 2011.13456",
+        _UNCONDITIONAL,
+        guidance="none",
+        scale=0.0,
+    ),
     "cond": Method(
         "a conditional score model of the labelled data, no guidance",
         "Song et al. 2021, arXiv 2011.13456",

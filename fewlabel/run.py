@@ -20,7 +20,7 @@ from fewlabel.methods import Method, find_method
 from fewlabel.models import build_classifier, build_score_model
 from fewlabel.progress import Task
 from fewlabel.run_folder import RunFolder
-from fewlabel.score import ScoreFunction, ScoreModel
+from fewlabel.score import ScoreModel
 
 if TYPE_CHECKING:
     from fewlabel.metrics.report import Report
@@ -81,7 +81,7 @@ class Run:
     @cached_property
     def score_model(self) -> ScoreModel:
         """The score model, with averaged weights; see `RunFolder.average`."""
-        classes = 0 if self.method.guidance == "classifier" else len(self.class_names)
+        classes = len(self.class_names) if self.method.conditional else 0
         return self._trained(build_score_model(self.config, classes), "score")
 
     @cached_property
@@ -169,7 +169,9 @@ class Run:
                 progress.set(start, n)
             of_batch = labels[start : start + batch_size].to(self.device)
             shape = (len(of_batch), *self.config.shape)
-            guided = self._guided(score, likelihood, of_batch, scale, times)
+            guided = guidance.of_kind(
+                self.method.guidance, score, likelihood, of_batch, scale, times
+            )
             where = start, self.device
             x = samplers.sample(guided, process, shape, sampler, steps, seed, *where)
             drawn.append(x.cpu())
@@ -224,21 +226,6 @@ class Run:
             return None
         low, high = self.score_model.process.time_at(torch.tensor(interval)).tolist()
         return low, high
-
-    def _guided(
-        self,
-        score: "_Counted",
-        likelihood: "_Counted",
-        labels: Tensor,
-        scale: float,
-        interval: guidance.Interval,
-    ) -> ScoreFunction:
-        """The score function of the classes asked for, as the method makes it."""
-        if self.method.guidance == "classifier":
-            return guidance.classifier(score, likelihood, labels, scale, interval)
-        if self.method.guidance == "classifier-free":
-            return guidance.classifier_free(score, score, labels, scale, interval)
-        return guidance.conditional(score, labels)
 
     def class_index(self, label: int | str) -> int:
         """The index of a class given by name or index.

@@ -101,7 +101,7 @@ def test_labels_may_be_a_number_wherever_they_are_given(
         ("process.beta=1", "process edm", "beta"),
         ("process.sigma_min=30", "sigma_min=30", "smaller sigma_min"),
         ("classifier.fit.weights.jem=1", "classifier.fit.weights.jem", "it has ce, sc"),
-        ("method=magic", "'magic'", "choose one of cond"),
+        ("method=magic", "'magic'", "choose one of uncond"),
         ("preset=huge", "'huge'", "choose one of tiny"),
         ("seed", "--set seed", "key=value"),
         ("=3", "--set =3", "key=value"),

@@ -51,6 +51,7 @@ def _guided(**classifier: Part) -> Row:
 
 
 ROWS = {
+    "uncond": Row(("score",), (None, "all"), {}, "none"),
     "cond": Row(("score",), (0.0, "labelled"), {}, "conditional"),
     "cfg-labeled": Row(("score",), (0.1, "labelled"), {}, "classifier-free"),
     "cfg-all": Row(("score",), (0.1, "all"), {}, "classifier-free"),
@@ -153,14 +154,16 @@ def test_the_losses_of_a_row_train_the_classifier_or_the_score_model_alone(name:
         assert gradient.abs().max() > 0
 
 
-def test_every_guided_row_shares_one_unconditional_score_model() -> None:
-    guided = [METHODS[name] for name, row in ROWS.items() if row.guidance == "classifier"]
-    assert len(guided) == 8
+def test_every_row_that_needs_no_labels_for_its_score_model_shares_one() -> None:
+    guided = [METHODS[name] for name, row in ROWS.items() if row.score == (None, "all")]
+    assert len(guided) == 9
     assert all(method.score is guided[0].score for method in guided)
-    others = [METHODS[name] for name, row in ROWS.items() if row.guidance != "classifier"]
+    others = [METHODS[name] for name, row in ROWS.items() if row.score != (None, "all")]
     assert not any(method.score is guided[0].score for method in others)
 
 
 def test_an_unknown_method_is_refused_with_the_names_there_are() -> None:
-    with pytest.raises(UserError, match=r"method 'cgg' is unknown; choose one of cond, cfg-label"):
+    with pytest.raises(
+        UserError, match=r"method 'cgg' is unknown; choose one of uncond, cond, cfg-label"
+    ):
         find_method("cgg")

@@ -244,7 +244,7 @@ def _run(out: Path, method: str, n: int, draw: int, score: Path, effort: Effort)
         method,
         labels=f"{n // 2}/class",
         seed=draw,
-        score=score if METHODS[method].guidance == "classifier" else None,
+        score=score if not METHODS[method].conditional else None,
         overrides=_overrides(effort, effort.classifier_steps),
     )
 

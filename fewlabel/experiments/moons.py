@@ -12,7 +12,6 @@ from fewlabel import guidance, samplers
 from fewlabel.classifier import NoisyClassifier
 from fewlabel.data.moons import load_moons
 from fewlabel.errors import UserError
-from fewlabel.methods import Guidance
 from fewlabel.metrics.score_error import Fields
 from fewlabel.oracle import GaussianMixture, point_cloud
 from fewlabel.run import Run, load
@@ -41,7 +40,7 @@ class Entry:
 
     score_model: ScoreModel
     classifier: NoisyClassifier | None
-    guidance: Guidance
+    guidance: guidance.Kind
 
     @classmethod
     def of(cls, run: Run) -> "Entry":
@@ -163,12 +162,7 @@ def draw_points(
 ) -> Tensor:
     """One sample of each label's class, (B, 2); the arguments are those of `samplers.sample`."""
     model = entry.score_model
-    if entry.guidance == "conditional":
-        guided = guidance.conditional(model, labels)
-    elif entry.classifier is not None:
-        likelihood = entry.classifier.likelihood_score
-        guided = guidance.classifier(model, likelihood, labels, scale)
-    else:
-        guided = guidance.classifier_free(model, model, labels, scale)
+    likelihood = entry.classifier.likelihood_score if entry.classifier else None
+    guided = guidance.of_kind(entry.guidance, model, likelihood, labels, scale)
     shape = (len(labels), 2)
     return samplers.sample(guided, model.process, shape, sampler, steps, seed)

@@ -87,7 +87,8 @@ def plan(
     request = validated(of_request, "configuration", Request)
     methods.find_method(request.method)
     dataset = _open(request, strict)
-    splits = draw_splits(dataset, request.labels, request.seed)
+    label_seed = request.seed if request.label_seed is None else request.label_seed
+    splits = draw_splits(dataset, request.labels, label_seed)
     asked["preset"] = request.preset or presets.preset_for(dataset.shape)
     asked.setdefault("sigma_data", _spread(dataset, splits))
     values = _merged(_preset(asked), asked) | {"shape": dataset.shape}
@@ -167,7 +168,7 @@ def _open(request: Request, strict: bool) -> Dataset:
 def _shared_score(folder: Path, method: str, dataset: Dataset) -> dict[str, Any]:
     """The keys that follow from using the score model of another run."""
     source = RunFolder(folder).read_config()
-    unconditional = methods.find_method("cg").score
+    unconditional = methods.METHODS["uncond"].score
     if methods.find_method(method).score is not unconditional:
         raise UserError(
             f"{method} trains a score model of its own; leave --score out, or choose a method "

@@ -47,7 +47,7 @@ def check_settings(planned: Plan, processes: int) -> None:
                 f"{settings.accumulate} (processes × {stage}.fit.accumulate); set it to a "
                 f"multiple of {shares}"
             )
-        needs_labels = stage == "classifier" or row.guidance != "classifier"
+        needs_labels = stage == "classifier" or row.conditional
         usable = held_out[held_out != UNLABELLED] if needs_labels else held_out
         if settings.patience is not None and not len(usable):
             raise UserError(
@@ -84,10 +84,9 @@ def fit_stage(
     if stage == "score":
         if method.pseudo_labels:
             dataset, splits = _pseudo_labelled(planned, folder, device)
-        conditional = method.guidance != "classifier"
-        model = build_score_model(config, classes if conditional else 0)
+        model = build_score_model(config, classes if method.conditional else 0)
         models = Models(config.shape, score=model)
-        validate = score_validation(dataset, splits, device, conditional)
+        validate = score_validation(dataset, splits, device, method.conditional)
     else:
         model = build_classifier(config, classes)
         score = None if method.pseudo_labels else _frozen_score(config, folder, device)

@@ -194,7 +194,7 @@ def _shows(step: int, config: Config) -> bool:
 def _draw(record: Record, planned: Plan, folder: RunFolder) -> None:
     """Draw what the score model makes at this step."""
     config = planned.config
-    conditional = methods.find_method(config.method).guidance != "classifier"
+    conditional = methods.find_method(config.method).conditional
     classes = len(planned.splits.class_names) if conditional else 0
     path = folder.path / "sheets" / f"step-{record.step:08d}.png"
     draw_sheet(cast(ScoreModel, record.average), config.shape, path, config.seed, classes)

@@ -71,7 +71,7 @@ def test_every_method_trains_and_samples(trained: Trained, data: str, name: str)
     assert first.shape == (3, *shape)
     assert first.isfinite().all()
     assert second.isfinite().all()
-    assert not torch.equal(first, second)  # the class is heard
+    assert torch.equal(first, second) == (name == "uncond")  # else the class is heard
     alone = samplers.sample(run.score_model, run.score_model.process, (3, *shape), steps=4, seed=1)
     alone = alone if data == "moons" else alone.clamp(-1, 1)
     at_zero = run.sample(label=1, n=3, scale=0, steps=4, seed=1)
@@ -289,7 +289,7 @@ def test_the_validation_loss_is_that_of_what_was_trained(trained: Trained, name:
         if dropout is None or name != "cg":
             term = DenoisingScoreMatching(run.score_model, dropout)
             with torch.no_grad():
-                rounds = [term(batch, StepRandom(0, i, "validation")).mean() for i in range(4)]
+                rounds = [term(batch, StepRandom(0, i, "validation")).mean() for i in range(2)]
             losses[dropout] = float(torch.stack(rounds).mean())
     (logged,) = [r["validation"] for r in run.folder.records() if r["validation"].get("dsm")]
     wanted = losses[None if name == "cg" else 0.0]
