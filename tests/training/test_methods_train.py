@@ -289,8 +289,7 @@ def test_the_validation_loss_is_that_of_what_was_trained(trained: Trained, name:
         if dropout is None or name != "cg":
             term = DenoisingScoreMatching(run.score_model, dropout)
             with torch.no_grad():
-                rounds = [term(batch, StepRandom(0, i, "validation")).mean() for i in range(2)]
-            losses[dropout] = float(torch.stack(rounds).mean())
+                losses[dropout] = float(term(batch, StepRandom(0, 0, "validation")).mean())
     (logged,) = [r["validation"] for r in run.folder.records() if r["validation"].get("dsm")]
     wanted = losses[None if name == "cg" else 0.0]
     assert logged["dsm"] == pytest.approx(wanted, rel=1e-5)
