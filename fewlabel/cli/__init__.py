@@ -10,6 +10,7 @@ import traceback
 import typer
 
 from fewlabel import __version__
+from fewlabel.cli.compare import compare
 from fewlabel.cli.datasets import datasets
 from fewlabel.cli.demo import demo
 from fewlabel.cli.evaluate import evaluate
@@ -56,6 +57,7 @@ for _command in (
     train,
     sample,
     evaluate,
+    compare,
     demo,
     reproduce,
     info,

@@ -1,0 +1,298 @@
+"""Comparing methods honestly: methods × amounts of labels × draws of labels × seeds.
+
+One unconditional score model serves every method that can share it. Each method's guidance scale,
+and the weight of its regulariser, are chosen on the validation split, for every method alike: the
+weight once for each amount of labels, on the first draw; the scale in every cell.
+"""
+
+import json
+import multiprocessing
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from itertools import product
+from pathlib import Path
+from typing import Self
+
+import torch
+
+from fewlabel.data import absolute
+from fewlabel.errors import Interrupted, TrainingError, UserError
+from fewlabel.experiments.compare_cells import (
+    Cell,
+    Protocol,
+    Row,
+    Task,
+    candidates,
+    cell_of,
+    chosen,
+    perform,
+)
+from fewlabel.files import write_json, write_text
+from fewlabel.methods import METHODS, find_method
+from fewlabel.metrics.evaluate import METRICS
+from fewlabel.progress import Task as Progress
+from fewlabel.progress import track
+from fewlabel.training.plan import plan
+from fewlabel.training.train import train
+
+__all__ = ["Results", "run_comparison"]
+
+
+@dataclass
+class Results:
+    """The figures of a comparison, in OUT/results.jsonl.
+
+    Attributes:
+        out: the folder.
+        rows: every figure, see `compare_cells.perform`.
+        failed: why, for each cell that failed.
+    """
+
+    out: Path
+    rows: list[Row] = field(default_factory=list)
+    failed: dict[Cell, str] = field(default_factory=dict)
+
+    @classmethod
+    def open(cls, out: Path, protocol: Protocol) -> "Results":
+        """Begin a comparison in a folder, or go on with the one that is there.
+
+        Raises:
+            UserError: if the folder holds another comparison.
+        """
+        path, now = out / "protocol.json", json.loads(json.dumps(asdict(protocol)))
+        if path.exists():
+            before = json.loads(path.read_text(encoding="utf-8"))
+            for key in now:
+                if before.get(key) != now[key]:
+                    raise UserError(
+                        f"{out} is another comparison: there {key} is {before.get(key)}, now it "
+                        f"is {now[key]}; choose another --out, or the same settings to go on"
+                    )
+        else:
+            out.mkdir(parents=True, exist_ok=True)
+            write_json(path, now)
+        results = out / "results.jsonl"
+        lines = results.read_text(encoding="utf-8").splitlines() if results.exists() else []
+        return cls(out, [json.loads(line) for line in lines])
+
+    def add(self, rows: Iterable[Row]) -> None:
+        """Keep the figures of a task, all or none."""
+        self.rows.extend(rows)
+        text = "".join(json.dumps(row) + "\n" for row in self.rows)
+        write_text(self.out / "results.jsonl", text)
+
+    def has(self, task: Task) -> bool:
+        """Whether the figures of a task are there."""
+        return any(row["split"] == task.split and cell_of(row) == task.cell for row in self.rows)
+
+
+def run_comparison(
+    out: Path,
+    protocol: Protocol,
+    methods: Sequence[str],
+    labels: Sequence[str],
+    *,
+    seeds: int = 1,
+    draws: int | None = None,
+    jobs: int = 1,
+) -> Results:
+    """Train and judge every cell that is not yet; called again it goes on where it was stopped.
+
+    Args:
+        out: the folder; it gets protocol.json, results.jsonl and runs/.
+        protocol: what holds for every cell.
+        methods: names in `METHODS`.
+        labels: amounts of labels, as `train` takes them.
+        seeds: seeds of training.
+        draws: draws of the labels, each with every seed; None for one draw a seed.
+        jobs: cells that are computed at the same time, in processes of their own.
+
+    Raises:
+        UserError: for wrong input, before anything is trained.
+        Interrupted: when it was asked to stop.
+    """
+    protocol = _checked(protocol, methods, labels, seeds, draws, jobs)
+    results = Results.open(out, protocol)
+    score = _shared_score(out, protocol, methods)
+    repeats = _repeats(seeds, draws)
+    first = (Cell(method, amount, *repeats[0]) for amount, method in product(labels, methods))
+    groups = [candidates(cell) for cell in first]
+    total = sum(map(len, groups)) + len(groups) * (2 * len(repeats) - 1)
+    work = partial(perform, protocol=protocol, out=out, score=score)
+    with track("comparison") as progress, _Workers(results, work, jobs, progress, total) as run:
+        run([_to_choose(cell, protocol) for group in groups for cell in group])
+        cells = list(_chosen_cells(results, groups, repeats))
+        run([_to_choose(cell, protocol) for cell in cells])
+        run([_to_report(results, cell) for cell in cells if cell not in results.failed])
+    return results
+
+
+def _checked(
+    protocol: Protocol,
+    methods: Sequence[str],
+    labels: Sequence[str],
+    seeds: int,
+    draws: int | None,
+    jobs: int,
+) -> Protocol:
+    """Refuse what cannot be, and give the protocol with the whole path of the data."""
+    for name, value in {
+        "--seeds": seeds,
+        "--draws": 1 if draws is None else draws,
+        "--jobs": jobs,
+    }.items():
+        if value < 1:
+            raise UserError(f"{name} {value}: give at least 1")
+    if not protocol.scales:
+        raise UserError("there is no guidance scale to choose from; give --scale 1,2,4")
+    for metric in protocol.metrics:
+        if metric not in METRICS:
+            raise UserError(f"metric {metric!r} is unknown; choose one of {', '.join(METRICS)}")
+    for listed, option in ((methods, "--methods"), (labels, "--labels")):
+        if len(set(listed)) < max(1, len(listed)):
+            raise UserError(f"{option} {','.join(listed)}: give each once, and at least one")
+    for method in methods:
+        find_method(method)
+    options = {"size": protocol.size, "preset": protocol.preset}
+    for amount in labels:
+        for method in methods if amount == labels[0] else methods[:1]:
+            asked = options | {"method": method, "labels": amount}
+            plan(protocol.data, options=asked, overrides=protocol.overrides)
+    return Protocol(**asdict(protocol) | {"data": absolute(protocol.data)})
+
+
+def _shared_score(out: Path, protocol: Protocol, methods: Sequence[str]) -> str | None:
+    """The run whose score model is shared, trained if it is not; None if no method shares one."""
+    if not any(METHODS[method].score is METHODS["uncond"].score for method in methods):
+        return None
+    if protocol.score is not None:
+        return protocol.score
+    run = train(
+        protocol.data,
+        out=out / "runs" / "score",
+        method="uncond",
+        size=protocol.size,
+        preset=protocol.preset,
+        overrides=protocol.overrides,
+        exist_ok=True,
+    )
+    return str(run.folder.path)
+
+
+def _repeats(seeds: int, draws: int | None) -> list[tuple[int, int]]:
+    """Seeds of the draw of labels and of training."""
+    if draws is None:
+        return [(seed, seed) for seed in range(seeds)]
+    return [(draw, seed) for draw in range(draws) for seed in range(seeds)]
+
+
+def _to_choose(cell: Cell, protocol: Protocol) -> Task:
+    method = METHODS[cell.method]
+    guided = method.guidance in ("classifier", "classifier-free")
+    return Task(cell, "validation", protocol.scales if guided else (method.scale,))
+
+
+def _to_report(results: Results, cell: Cell) -> Task:
+    _, scale = chosen(results.rows, [cell])
+    return Task(cell, "report", (scale,))
+
+
+def _chosen_cells(
+    results: Results, groups: Sequence[Sequence[Cell]], repeats: Sequence[tuple[int, int]]
+) -> Iterator[Cell]:
+    """Every repeat of every method and amount of labels, with the weight chosen on the first."""
+    for group in groups:
+        try:
+            best, _ = chosen(results.rows, group)
+        except LookupError:  # all of them failed
+            continue
+        for label_seed, seed in repeats:
+            yield replace(best, label_seed=label_seed, seed=seed)
+
+
+class _Workers:
+    """Processes that do tasks, each cell in one of them, with what they print in logs/.
+
+    Args:
+        comparison: gets the rows of each task as it ends, or why it failed.
+        work: what does a task.
+        jobs: how many processes.
+        progress: shows how many tasks are done.
+        total: how many there will be.
+    """
+
+    def __init__(
+        self,
+        results: Results,
+        work: Callable[[Task], list[Row]],
+        jobs: int,
+        progress: Progress,
+        total: int,
+    ) -> None:
+        self.results, self.work, self.progress, self.total = results, work, progress, total
+        self.done = 0
+        threads = max(1, (os.cpu_count() or 1) // jobs)
+        logs = results.out / "logs"
+        logs.mkdir(exist_ok=True)
+        context = multiprocessing.get_context("spawn")
+        self.pool = ProcessPoolExecutor(jobs, context, _begin_worker, (logs, threads))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.pool.shutdown(wait=True, cancel_futures=True)
+
+    def __call__(self, tasks: Sequence[Task]) -> None:
+        """Do those tasks whose figures are not there.
+
+        Raises:
+            Interrupted: when it was asked to stop.
+            TrainingError: when a process was killed.
+        """
+        left = [task for task in tasks if not self.results.has(task)]
+        self._show(len(tasks) - len(left), "")
+        waiting = {self.pool.submit(self.work, task): task for task in left}
+        try:
+            for future in as_completed(waiting):
+                self._keep(future, waiting[future].cell)
+        except KeyboardInterrupt:
+            raise Interrupted("stopped; the same command goes on from there") from None
+        except BrokenProcessPool:
+            raise TrainingError(
+                "a process of the comparison was killed, perhaps for want of memory; use fewer "
+                "--jobs; the same command goes on from there"
+            ) from None
+
+    def _keep(self, future: Future[list[Row]], cell: Cell) -> None:
+        try:
+            self.results.add(future.result())
+        except (BrokenProcessPool, Interrupted, KeyboardInterrupt):
+            raise
+        except Exception as error:
+            self.results.failed[cell] = f"{type(error).__name__}: {error}"
+        self._show(1, str(cell))
+
+    def _show(self, more: int, note: str) -> None:
+        self.done += more
+        self.progress.set(self.done, self.total, note)
+
+
+def _begin_worker(logs: Path, threads: int) -> None:
+    """Set up a process of the pool: its threads, its log, and its end with that of its parent."""
+    torch.set_num_threads(threads)
+    sys.stderr = sys.stdout = (logs / f"{os.getpid()}.log").open("a", buffering=1)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

@@ -1,0 +1,242 @@
+"""The cells of a comparison: one method on one draw of labels with one seed, trained and judged.
+
+First a cell's guidance scale is chosen, and the weight λ of its regulariser, by samples that are
+compared with the validation split. Then it is reported, by other samples and other images.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from fewlabel.batch import UNLABELLED
+from fewlabel.calibration import reliability
+from fewlabel.methods import METHODS, Loss, find_method
+from fewlabel.metrics.intervals import Estimate, bootstrap, proportion
+from fewlabel.randomness import generator_for
+from fewlabel.run import Run
+from fewlabel.training.train import train
+
+__all__ = ["Cell", "Protocol", "Row", "Task", "candidates", "chosen", "perform", "tuned_loss"]
+
+Row = dict[str, Any]
+Split = Literal["validation", "report"]
+
+CRITERION = "intra-fid"
+"""What is least at the chosen scale and weight."""
+
+_METRICS_TO_CHOOSE = ("accuracy", CRITERION)
+_SEED_TO_CHOOSE, _SEED = 1, 0
+_LEVELS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+_EXAMPLES = 2000
+_RESAMPLES = 200
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """What holds for every cell of a comparison.
+
+    Attributes:
+        data: images, as `train` takes them.
+        size: side of the images, or None for the data's.
+        preset: of the networks, or None for what fits the size.
+        overrides: "dotted.key=value" for any field of the configuration.
+        scales: guidance scales among which each cell chooses.
+        metrics: what is reported.
+        per_class: samples of each class that are reported.
+        per_class_to_choose: samples of each class by which a choice is made.
+        sampler: a name in `samplers.SAMPLERS`.
+        steps: grid points of the sampler; None for its default.
+        score: the run whose unconditional score model is shared; None for one of the comparison's.
+    """
+
+    data: str
+    size: int | None = None
+    preset: str | None = None
+    overrides: tuple[str, ...] = ()
+    scales: tuple[float, ...] = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 9.0)
+    metrics: tuple[str, ...] = ("accuracy", "intra-fid", "fid", "cas")
+    per_class: int = 100
+    per_class_to_choose: int = 40
+    sampler: str = "dpm++"
+    steps: int | None = None
+    score: str | None = None
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A method on a draw of labels.
+
+    Attributes:
+        method: a name in `METHODS`.
+        labels: which labels may be used, as `train` takes them.
+        label_seed: the seed of the draw of labels.
+        seed: the seed of weights, order and noise.
+        weight: that of the method's tuned loss; None if it has none.
+    """
+
+    method: str
+    labels: str
+    label_seed: int = 0
+    seed: int = 0
+    weight: float | None = None
+
+    @property
+    def folder(self) -> Path:
+        """Where its run is, below the folder of the runs."""
+        labels = re.sub(r"\W+", "-", self.labels.replace("/", " per ").removesuffix(".csv"))
+        weight = "" if self.weight is None else f"-weight-{self.weight:g}"
+        return Path(self.method, labels, f"draw-{self.label_seed}-seed-{self.seed}{weight}")
+
+    def __str__(self) -> str:
+        weight = "" if self.weight is None else f", λ {self.weight:g}"
+        repeat = f"draw {self.label_seed}, seed {self.seed}"
+        return f"{self.method}, {self.labels} labels, {repeat}{weight}"
+
+
+@dataclass(frozen=True)
+class Task:
+    """A piece of work on a cell: a choice on the validation split, or a report at one scale."""
+
+    cell: Cell
+    split: Split
+    scales: tuple[float, ...]
+
+
+def tuned_loss(method: str) -> tuple[str, Loss] | None:
+    """The name and the row of the loss whose weight a comparison chooses, if there is one."""
+    row = METHODS[method]
+    losses = [*row.classifier.items(), *row.score.items()]
+    return next(((name, loss) for name, loss in losses if loss.grid), None)
+
+
+def candidates(cell: Cell) -> list[Cell]:
+    """The cell with each weight that a comparison tries."""
+    tuned = tuned_loss(cell.method)
+    if tuned is None:
+        return [cell]
+    return [Cell(**asdict(cell) | {"weight": weight}) for weight in tuned[1].grid]
+
+
+def chosen(rows: Iterable[Row], cells: Sequence[Cell]) -> tuple[Cell, float]:
+    """The cell of these, and its scale, whose samples are best on the validation split.
+
+    Raises:
+        LookupError: if none of them was tried.
+    """
+    tried = [
+        (row["value"], cell, row["scale"])
+        for row in rows
+        if row["split"] == "validation" and row["metric"] == CRITERION and row["class"] is None
+        for cell in cells
+        if cell_of(row) == cell
+    ]
+    if not tried:
+        raise LookupError(f"no figures of {cells[0]} on the validation split")
+    _, cell, scale = min(tried, key=lambda entry: entry[0])
+    return cell, scale
+
+
+def cell_of(row: Mapping[str, Any]) -> Cell:
+    """The cell that a row is of."""
+    return Cell(*(row[key] for key in ("method", "labels", "label_seed", "seed", "weight")))
+
+
+def perform(task: Task, protocol: Protocol, out: Path, score: str | None) -> list[Row]:
+    """Train the cell of a task if it is not, and judge its samples.
+
+    Args:
+        task: the work.
+        protocol: what holds for every cell.
+        out: the folder of the comparison.
+        score: the run whose unconditional score model is used where a method needs one.
+
+    Returns:
+        Rows as `evaluate --json` has them, with the keys of the cell, "split" and "n_labels".
+    """
+    run = _trained(task.cell, protocol, out, score)
+    reported = task.split == "report"
+    report = run.evaluate(
+        protocol.metrics if reported else _METRICS_TO_CHOOSE,
+        task.scales,
+        per_class=protocol.per_class if reported else protocol.per_class_to_choose,
+        seed=_SEED if reported else _SEED_TO_CHOOSE,
+        sampler=protocol.sampler,
+        steps=protocol.steps,
+        reference=task.split,
+    )
+    keys = {
+        **asdict(task.cell),
+        "n_labels": len(run.splits.labelled),
+        "split": task.split,
+        "n_samples": report.n_samples,
+        "extractor": report.extractor,
+    }
+    figures = [figure.to_dict() for figure in report.figures]
+    if not reported:
+        figures = [figure for figure in figures if figure["class"] is None]
+    elif run.method.guidance == "classifier":
+        figures += _classifier_figures(run, task.scales[0])
+    return [keys | figure for figure in figures]
+
+
+def _trained(cell: Cell, protocol: Protocol, out: Path, score: str | None) -> Run:
+    method, tuned = find_method(cell.method), tuned_loss(cell.method)
+    overrides = [*protocol.overrides, f"label_seed={cell.label_seed}"]
+    if tuned and cell.weight is not None:
+        stage = "classifier" if tuned[0] in method.classifier else "score"
+        overrides.append(f"{stage}.fit.weights.{tuned[0]}={cell.weight!r}")
+    return train(
+        protocol.data,
+        out=out / "runs" / cell.folder,
+        method=cell.method,
+        labels=cell.labels,
+        score=score if method.score is METHODS["uncond"].score else None,
+        size=protocol.size,
+        preset=protocol.preset,
+        seed=cell.seed,
+        overrides=overrides,
+        exist_ok=True,
+    )
+
+
+@torch.no_grad()
+def _classifier_figures(run: Run, scale: float) -> list[Row]:
+    """Accuracy and calibration error of the classifier on noisy test images, per noise level."""
+    dataset, splits, classifier = run.dataset, run.splits, run.classifier
+    held_out = next((part for part in (splits.test, splits.validation) if len(part)), None)
+    if held_out is None:
+        return []
+    labelled = held_out[dataset.labels[held_out] != UNLABELLED]
+    labelled = labelled[np.arange(min(len(labelled), _EXAMPLES)) * len(labelled) // _EXAMPLES]
+    x, y = dataset.examples(labelled), torch.from_numpy(dataset.labels[labelled])
+    rows = []
+    for level in _LEVELS:
+        t = classifier.process.time_at(torch.tensor(level))
+        noise = torch.randn(x.shape, generator=generator_for("classifier figures", f"{level:g}"))
+        noisy = classifier.process.perturb(x, t, noise).to(run.device)
+        p = classifier.log_prob(noisy, t.to(run.device)).exp().cpu()
+        rows += _noise_rows(p, y, level, scale)
+    return rows
+
+
+def _noise_rows(p: torch.Tensor, y: torch.Tensor, level: float, scale: float) -> list[Row]:
+    diagram = reliability(p, y)
+    figures = {
+        "classifier-accuracy": proportion(p.argmax(1) == y),
+        "classifier-ece": bootstrap(
+            lambda rows: reliability(p[rows], y[rows]).ece, len(y), resamples=_RESAMPLES
+        ),
+    }
+    bins = torch.stack([diagram.confidence, diagram.accuracy, diagram.share], 1).tolist()
+    rows = [_noise_row(name, estimate, level, scale) for name, estimate in figures.items()]
+    rows[1]["bins"] = bins
+    return rows
+
+
+def _noise_row(name: str, estimate: Estimate, level: float, scale: float) -> Row:
+    return {"scale": scale, "metric": name, "class": None, "sigma": level, **asdict(estimate)}

@@ -1,0 +1,196 @@
+"""Comparisons: what is chosen by what, what is repeated, and what a failed cell does."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fewlabel.errors import UserError
+from fewlabel.experiments.compare import Results, run_comparison
+from fewlabel.experiments.compare_cells import Cell, Protocol, Row, candidates, chosen
+from fewlabel.run import load
+
+LABELS = "2/class"
+
+
+@pytest.fixture(scope="session")
+def protocol(tiny: tuple[str, ...]) -> Protocol:
+    """A comparison of seconds."""
+    steps = ("score.fit.steps=6", "classifier.fit.steps=6", "score.sheet_every=0")
+    quick: dict[str, Any] = {"per_class": 10, "per_class_to_choose": 10, "steps": 3}
+    return Protocol(
+        "digits",
+        overrides=(*tiny, *steps),
+        scales=(1.0, 3.0),
+        metrics=("accuracy", "intra-fid"),
+        **quick,
+    )
+
+
+@pytest.fixture(scope="module")
+def compared(
+    protocol: Protocol, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Results, list[str]]:
+    """A finished comparison, in which one cell failed: its folder is taken."""
+    out = tmp_path_factory.mktemp("compared")
+    taken = out / "runs" / Cell("cg", LABELS, 1, 1).folder
+    taken.parent.mkdir(parents=True)
+    taken.write_text("in the way")
+    methods = ["cg", "cg-sc-all", "cond"]
+    return run_comparison(out, protocol, methods, [LABELS], seeds=2), methods
+
+
+def row(cell: Cell, scale: float, value: float, **more: Any) -> Row:
+    keys = {"method": cell.method, "labels": cell.labels, "label_seed": cell.label_seed}
+    keys |= {"seed": cell.seed, "weight": cell.weight}
+    figure = {"metric": "intra-fid", "class": None, "scale": scale, "value": value}
+    return {**keys, "split": "validation", **figure, **more}
+
+
+def test_the_least_validation_figure_over_weights_and_scales_is_chosen_and_nothing_else() -> None:
+    cells = candidates(Cell("cg-sc-all", LABELS))
+    assert [cell.weight for cell in cells] == [5.0, 20.0, 80.0]
+    rows = [row(cell, scale, 10.0) for cell in cells for scale in (1.0, 2.0)]
+    rows += [
+        row(cells[1], 3.0, 4.0),
+        row(cells[2], 2.5, 1.0, split="report"),
+        row(cells[2], 2.5, 1.0, metric="accuracy"),
+        row(cells[2], 2.5, 1.0, **{"class": 3}),
+        row(Cell("cg-sc-all", "all", weight=5.0), 6.0, 1.0),
+    ]
+    assert chosen(rows, cells) == (cells[1], 3.0)
+    with pytest.raises(LookupError):
+        chosen(rows, candidates(Cell("cg-dlsm", LABELS)))
+
+
+def test_every_cell_reports_at_the_scale_that_is_best_on_validation(
+    compared: tuple[Results, list[str]],
+) -> None:
+    results, _ = compared
+    reported = [r for r in results.rows if r["split"] == "report" and r["metric"] == "intra-fid"]
+    overall = [r for r in reported if r["class"] is None]
+    assert {(r["method"], r["label_seed"], r["seed"]) for r in overall} == {
+        ("cg", 0, 0),
+        ("cg-sc-all", 0, 0),
+        ("cg-sc-all", 1, 1),
+        ("cond", 0, 0),
+        ("cond", 1, 1),
+    }
+    for r in overall:
+        cell = Cell(r["method"], LABELS, r["label_seed"], r["seed"], r["weight"])
+        assert chosen(results.rows, [cell]) == (cell, r["scale"])
+    # of one method, one weight: the one chosen on the first draw
+    weights = {r["weight"] for r in overall if r["method"] == "cg-sc-all"}
+    best, _ = chosen(results.rows, candidates(Cell("cg-sc-all", LABELS)))
+    assert weights == {best.weight}
+
+
+def test_the_weight_and_the_draw_of_a_cell_are_those_of_its_run(
+    compared: tuple[Results, list[str]],
+) -> None:
+    results, _ = compared
+    labelled = set()
+    for cell in candidates(Cell("cg-sc-all", LABELS)):
+        run = load(results.out / "runs" / cell.folder)
+        assert run.config.classifier.fit.weights["sc"] == cell.weight
+        labelled.add(tuple(run.splits.labelled.tolist()))
+    assert len(labelled) == 1
+    other = next(r for r in results.rows if r["label_seed"] == 1 and r["method"] == "cg-sc-all")
+    run = load(results.out / "runs" / Cell("cg-sc-all", LABELS, 1, 1, other["weight"]).folder)
+    assert tuple(run.splits.labelled.tolist()) not in labelled
+    assert run.config.score_from == str((results.out / "runs" / "score").resolve())
+
+
+def test_a_failed_cell_is_told_and_stops_nothing(compared: tuple[Results, list[str]]) -> None:
+    results, _ = compared
+    ((cell, why),) = results.failed.items()
+    assert cell == Cell("cg", LABELS, 1, 1)
+    assert "is a file, not a folder" in why
+
+
+def test_the_same_command_repeats_no_finished_cell_and_tries_the_failed_one_again(
+    compared: tuple[Results, list[str]], protocol: Protocol
+) -> None:
+    results, methods = compared
+    before = list(results.rows)
+    (results.out / "runs" / Cell("cg", LABELS, 1, 1).folder).unlink()
+    logs = {path: path.stat().st_mtime_ns for path in results.out.rglob("metrics.jsonl")}
+    again = run_comparison(results.out, protocol, methods, [LABELS], seeds=2)
+    assert again.failed == {}
+    assert again.rows[: len(before)] == before
+    new = again.rows[len(before) :]
+    assert {(r["method"], r["label_seed"]) for r in new} == {("cg", 1)}
+    assert {r["split"] for r in new} == {"validation", "report"}
+    assert all(path.stat().st_mtime_ns == time_ for path, time_ in logs.items())
+
+
+def test_killed_it_goes_on_with_what_was_finished(protocol: Protocol, tmp_path: Path) -> None:
+    """SIGKILL of the process that leads, in the middle: its workers end too."""
+    program = (
+        "import sys, pickle; from fewlabel.experiments.compare import run_comparison\n"
+        "from pathlib import Path\n"
+        "from fewlabel.experiments.compare_cells import Protocol\n"
+        "if __name__ == '__main__':\n"
+        f"    run_comparison(Path({str(tmp_path / 'out')!r}), {protocol!r}, ['cg', 'cond'], "
+        f"[{LABELS!r}], seeds=2)\n"
+    )
+    script = tmp_path / "compare.py"
+    script.write_text(program)
+    results = tmp_path / "out" / "results.jsonl"
+    process = subprocess.Popen([sys.executable, str(script)], stderr=subprocess.DEVNULL)
+    while not results.exists():
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    finished = results.read_text()
+    assert finished.endswith("\n")
+    rows = [json.loads(line) for line in finished.splitlines()]
+    assert {r["split"] for r in rows} == {"validation"}
+    done = run_comparison(tmp_path / "out", protocol, ["cg", "cond"], [LABELS], seeds=2)
+    assert done.rows[: len(rows)] == rows
+    tasks = [(r["method"], r["label_seed"], r["split"]) for r in done.rows]
+    assert len(set(tasks)) == 8
+    assert len([t for t in done.rows if t["metric"] == "intra-fid" and t["class"] is None]) == (
+        2 * (2 + 1) + 2 * (1 + 1)
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"methods": ["cgg"]}, r"method 'cgg' is unknown"),
+        ({"methods": ["cg", "cg"]}, r"--methods cg,cg: give each once"),
+        ({"labels": ["5000/class"]}, r"5000"),
+        ({"seeds": 0}, r"--seeds 0: give at least 1"),
+        ({"draws": -1}, r"--draws -1: give at least 1"),
+        ({"jobs": 0}, r"--jobs 0: give at least 1"),
+        ({"metrics": ("accuracy", "beauty")}, r"metric 'beauty' is unknown"),
+        ({"scales": ()}, r"no guidance scale"),
+        ({"metrics": ("accuracy",), "overrides": ("score.fit.stepz=3",)}, r"stepz: unknown key"),
+    ],
+)
+def test_wrong_input_is_refused_before_anything_is_written(
+    protocol: Protocol, tmp_path: Path, change: dict[str, Any], said: str
+) -> None:
+    of_protocol = {k: v for k, v in change.items() if k in ("metrics", "scales", "overrides")}
+    asked: dict[str, Any] = {"methods": ["cg"], "labels": [LABELS]}
+    asked |= {k: v for k, v in change.items() if k not in of_protocol}
+    with pytest.raises(UserError, match=said):
+        run_comparison(tmp_path / "out", replace(protocol, **of_protocol), **asked)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_of_another_comparison_is_refused(
+    compared: tuple[Results, list[str]], protocol: Protocol
+) -> None:
+    with pytest.raises(
+        UserError, match=r"is another comparison: there per_class is 10, now it is 11"
+    ):
+        run_comparison(compared[0].out, replace(protocol, per_class=11), ["cg"], [LABELS])
