@@ -81,7 +81,7 @@ def compare(
     )
     grid = methods.split(","), labels.split(",")
     comparison = run_comparison(out, protocol, *grid, seeds=seeds, draws=draws, jobs=jobs)
-    document = write_results(comparison, *grid)
+    document = write_results(comparison, protocol, *grid)
     if as_json:
         print_json(document)
         return
