@@ -18,7 +18,8 @@ from fewlabel.metrics.intervals import Estimate
 from fewlabel.metrics.report import Report
 from fewlabel.pictures.grid import class_grid
 from fewlabel.report.figures import scale_sweep
-from fewlabel.report.page import Column, Comparison, Figure, Page, Section, write_page
+from fewlabel.report.page import Figure, Page, Section, write_page
+from fewlabel.report.table import Column, Comparison
 from fewlabel.run import Run
 from fewlabel.training.train import train
 
