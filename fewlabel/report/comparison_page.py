@@ -23,7 +23,8 @@ def comparison_of(
     Args:
         rows: "labels", "method", "metric", "value", "low" and "high", one for each figure: of
             several draws their mean. Rows of other metrics and of a single class are passed over.
-        metrics: the columns.
+        metrics: the columns, such as "fid", or "classifier-ece@0.5" for the rows of that metric
+            with a "sigma" of 0.5.
         caption: what is compared, on how many samples, and what the intervals are.
         failed: why a cell (labels, method) failed, in one line. If only some of its draws did,
             and it has figures, a remark says so.
@@ -36,15 +37,17 @@ def comparison_of(
     """
     found: dict[tuple[str, str], dict[str, Estimate]] = {}
     for row in rows:
-        if row["metric"] not in metrics or row.get("class") is not None:
+        level = row.get("sigma")
+        metric = row["metric"] if level is None else f"{row['metric']}@{level:g}"
+        if metric not in metrics or row.get("class") is not None:
             continue
         figures = found.setdefault((row["labels"], row["method"]), {})
-        if row["metric"] in figures:
+        if metric in figures:
             raise UserError(
-                f"two rows have {row['method']}, labels {row['labels']}, {row['metric']}: "
+                f"two rows have {row['method']}, labels {row['labels']}, {metric}: "
                 "average over draws first"
             )
-        figures[row["metric"]] = Estimate(row["value"], row["low"], row["high"])
+        figures[metric] = Estimate(row["value"], row["low"], row["high"])
     reasons = failed or {}
     missing = {cell: Failed(reason) for cell, reason in reasons.items()}
     entries: dict[tuple[str, str], Sequence[Entry]] = {

@@ -1,6 +1,6 @@
 """How each metric is named, which way is better, and how its figures are printed."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from fewlabel.report.table import Column
@@ -54,9 +54,15 @@ _MEASURES = {
     "intra-kid": Measure("intra-KID", "smallest", ".4f"),
     "is": Measure("inception score", "largest", ".2f"),
     "ece": Measure("calibration error", "smallest", ".3f"),
+    "classifier-ece": Measure("calibration error", "smallest", ".3f"),
 }
 
 
 def measure(metric: str) -> Measure:
-    """A metric by its name in results; one that is not known keeps its name and is no contest."""
-    return _MEASURES.get(metric.lower(), Measure(metric))
+    """A metric by its name in results, such as "fid", or "ece@0.5" of a noise level.
+
+    One that is not known keeps its name and is no contest.
+    """
+    name, _, level = metric.partition("@")
+    found = _MEASURES.get(name.lower(), Measure(name))
+    return replace(found, title=f"{found.title}, σ = {level}") if level else found

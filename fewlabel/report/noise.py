@@ -25,7 +25,7 @@ Lines = dict[tuple[str, str], dict[str, dict[float, tuple[float, float, float]]]
 def by_noise_level(
     rows: Iterable[Mapping[str, Any]],
     path: str | Path,
-    metrics: Sequence[str] = ("classifier-accuracy", "ece"),
+    metrics: Sequence[str] = ("classifier-accuracy", "classifier-ece"),
 ) -> Path:
     """Draw figures of classifiers against the noise level: a line a method.
 

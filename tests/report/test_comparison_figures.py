@@ -155,7 +155,10 @@ def levels(methods: list[str], labels: list[str]) -> list[dict[str, Any]]:
     return [
         {"labels": amount, "method": method, "sigma": sigma, "metric": metric, "value": 1 / i}
         for amount, method, sigma, (i, metric) in itertools.product(
-            labels, methods, (0.05, 0.1, 0.5, 2.0), enumerate(("classifier-accuracy", "ece"), 1)
+            labels,
+            methods,
+            (0.05, 0.1, 0.5, 2.0),
+            enumerate(("classifier-accuracy", "classifier-ece"), 1),
         )
     ]
 

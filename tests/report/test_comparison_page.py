@@ -44,6 +44,22 @@ def test_rows_become_a_table_in_groups() -> None:
     ]
 
 
+def test_a_column_may_be_of_one_noise_level() -> None:
+    rows = [
+        row("all", method, "classifier-ece", value) | {"sigma": sigma}
+        for method, value in (("cg", 0.2), ("dpt", 0.4))
+        for sigma in (0.1, 0.5)
+    ]
+    rows[1]["value"] = 0.7
+    table = comparison_of(rows, ["classifier-ece@0.5"], "")
+    assert [c.title for c in table.columns] == ["calibration error, σ = 0.5 ↓"]
+    (group,) = groups(table)
+    assert {name: cells[0].text for name, cells in group.rows.items()} == {
+        "cg": "0.700",
+        "dpt": "0.400",
+    }
+
+
 def test_draws_are_to_be_averaged_first() -> None:
     with pytest.raises(UserError, match="two rows have cg, labels 4/class, accuracy"):
         comparison_of([*ROWS, ROWS[0]], ["accuracy"], "")
