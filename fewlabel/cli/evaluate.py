@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from fewlabel.cli.options import Json, RunPath, Seed, numbers_of, print_json, say
+from fewlabel.cli.options import Json, RunPath, Seed, numbers_of, print_json, say, this_command
 
 __all__ = ["evaluate"]
 
@@ -29,13 +29,15 @@ def evaluate(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Judge samples of every class: figures with 95 % intervals.
+    """Judge samples of every class: figures with 95 % intervals, and the page RUN/report.html.
 
     Example: fewlabel evaluate runs/a --scale 1,2,4 --json
     """
+    from fewlabel.report.run_page import write_run_report
     from fewlabel.run import load
 
-    report = load(run, device).evaluate(
+    opened = load(run, device)
+    report = opened.evaluate(
         metrics.split(","),
         numbers_of("--scale", scale) if scale is not None else None,
         per_class=n,
@@ -45,6 +47,7 @@ def evaluate(
     )
     if as_json:
         print_json(report.to_dict())
+        write_run_report(opened, report, command=this_command())
         return
     for figure in report.figures:
         if figure.class_index is None:
@@ -53,3 +56,5 @@ def evaluate(
     say(f"{report.n_samples} samples a scale, extractor {report.extractor}")
     for warning in report.warnings:
         say(f"note: {warning}")
+    page = write_run_report(opened, report, command=this_command())
+    say(f"report {page}")

@@ -1,6 +1,7 @@
 """The options that several commands share."""
 
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,7 +11,17 @@ import typer
 from fewlabel.errors import UserError
 from fewlabel.progress import speaks
 
-__all__ = ["Json", "Overrides", "RunPath", "Seed", "Strict", "numbers_of", "print_json", "say"]
+__all__ = [
+    "Json",
+    "Overrides",
+    "RunPath",
+    "Seed",
+    "Strict",
+    "numbers_of",
+    "print_json",
+    "say",
+    "this_command",
+]
 
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, as `train` makes it.")]
 Json = Annotated[
@@ -25,6 +36,11 @@ Overrides = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Change any field of the configuration."),
 ]
 Seed = Annotated[int, typer.Option(help="Fixes the noise of the samples.")]
+
+
+def this_command() -> str:
+    """The command that was typed, to be told where its results are."""
+    return shlex.join(["fewlabel", *sys.argv[1:]])
 
 
 def print_json(document: Any) -> None:

@@ -9,16 +9,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor
 
 from fewlabel.files import write_json
 from fewlabel.metrics.intervals import Estimate
 from fewlabel.metrics.report import Report
 from fewlabel.pictures.grid import class_grid
 from fewlabel.report.figures import scale_sweep
-from fewlabel.report.page import Column, Comparison, Figure, Page, Section, write_page
+from fewlabel.report.page import Figure, Page, Section, write_page
+from fewlabel.report.run_page import labelled_examples
+from fewlabel.report.table import Column, Comparison
 from fewlabel.run import Run
 from fewlabel.training.train import train
 
@@ -108,7 +108,7 @@ def _rows(method: str, report: Report) -> list[dict[str, Any]]:
 def _draw_grid(runs: Mapping[str, Run], scales: Mapping[str, float], path: Path) -> Path:
     """Labelled images and both methods' samples, a row a class."""
     first = next(iter(runs.values()))
-    columns = {"labelled": _labelled_examples(first)}
+    columns = {"labelled": labelled_examples(first)}
     for method, run in runs.items():
         classes = len(run.class_names)
         images = run.sample(
@@ -128,15 +128,6 @@ def _next_commands() -> list[str]:
     beside = Path(sys.executable).with_name("fewlabel")
     program = "fewlabel" if shutil.which("fewlabel") else os.path.relpath(beside)
     return [f"{program} {arguments}" for arguments in _NEXT]
-
-
-def _labelled_examples(run: Run) -> dict[str, Tensor]:
-    """The first labelled training images of each class."""
-    labels = run.splits.training_labels(run.dataset)
-    return {
-        name: run.dataset.examples(np.flatnonzero(labels == index)[:4])
-        for index, name in enumerate(run.class_names)
-    }
 
 
 def _page(

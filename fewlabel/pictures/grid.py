@@ -16,7 +16,7 @@ from torch import Tensor
 from fewlabel.errors import UserError
 from fewlabel.files import replacing
 
-__all__ = ["class_grid", "image_grid", "save_images"]
+__all__ = ["class_grid", "image_grid", "pairs_sheet", "save_images"]
 
 SIDE = 48
 """About how many pixels a tiny image is enlarged to."""
@@ -106,6 +106,59 @@ def image_grid(
     canvas, _ = _canvas(right, bottom, title, font)
     for i, row in enumerate(rows):
         layout.paste(canvas, row, MARGIN, layout.row(top, i))
+    return _write(canvas, path)
+
+
+def pairs_sheet(
+    generated: Tensor,
+    nearest: Tensor,
+    distances: Tensor,
+    path: str | Path,
+    title: str | None = None,
+    per_row: int = 8,
+) -> Path:
+    """Draw each generated image above its nearest training image, the closest pairs first.
+
+    Args:
+        generated: (n, C, H, W) in [−1, 1], C being 1 or 3.
+        nearest: the training image nearest to each, of the same shape.
+        distances: (n,), written below each pair.
+        path: the PNG file to write.
+        title: a line above the pairs.
+        per_row: how many pairs a row holds.
+
+    Returns:
+        The path that was written.
+
+    Raises:
+        UserError: no images, as many of one as not of the other, NaN, or a file that cannot be
+            written.
+    """
+    if nearest.shape != generated.shape or distances.shape != generated.shape[:1]:
+        shapes = f"{tuple(generated.shape)}, {tuple(nearest.shape)}, {tuple(distances.shape)}"
+        raise UserError(f"images and distances of shapes {shapes} are no pairs: give n of each")
+    order = distances.argsort()
+    pictures = _pictures(generated[order], "generated"), _pictures(nearest[order], "nearest")
+    texts = [f"{distance:#.3g}" for distance in distances[order].tolist()]
+    layout, per_row = _Layout.of(pictures), min(per_row, len(texts))
+    font, names = _font(layout.width(per_row)), ("generated", "nearest", "distance")
+    step = max(layout.cell[0] + 2 * GAP, *(math.ceil(font.getlength(t)) for t in texts)) + GAP
+    left = MARGIN + math.ceil(max(map(font.getlength, names))) + LABEL_GAP
+    height = layout.height(2) + 2 * _line_height(font)
+    top = MARGIN + (_line_height(font) if title else 0)
+    bottom = top + height * math.ceil(len(texts) / per_row)
+    canvas, draw = _canvas(left + step * per_row, bottom, title, font)
+    for i, text in enumerate(texts):
+        x, y = left + step * (i % per_row), top + height * (i // per_row)
+        places = [layout.row(y, 0), layout.row(y, 1), y + layout.height(2) + 2 * GAP]
+        for row, place in zip(pictures, places, strict=False):
+            layout.paste(canvas, [row[i]], x, place)
+        draw.text((x + layout.cell[0] / 2, places[2]), text, INK, font, anchor="ma")
+        if i % per_row == 0:
+            middle = [place + layout.cell[1] // 2 for place in places[:2]]
+            for name, at in zip(names, [*middle, places[2]], strict=True):
+                anchor = "ra" if name == "distance" else "rm"
+                draw.text((left - LABEL_GAP, at), name, INK, font, anchor=anchor)
     return _write(canvas, path)
 
 

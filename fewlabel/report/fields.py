@@ -1,7 +1,7 @@
 """Figures of the experiments in the plane: samples, vector fields, errors, reliability."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,9 @@ from fewlabel.calibration import Reliability
 from fewlabel.errors import UserError
 from fewlabel.files import replacing
 from fewlabel.report.figures import method_style
-from fewlabel.report.label_curves import Curves, draw_label_curves, plain_axes
+from fewlabel.report.label_curves import Curves, draw_label_curves
+from fewlabel.report.noise import draw_reliability, noise_axis
+from fewlabel.report.panels import plain_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,7 +34,6 @@ WIDTH, COLUMNS = 14.0, 7
 LOWEST_ERROR = 1e-4
 _EVERY = 3  # every third point of the grid, both ways, gets an arrow
 _ARROW = 0.045  # of a score that is drawn one unit of x long
-_SMALLEST_BIN = 0.003  # the share of the points below which an accuracy is mostly noise
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,12 +174,9 @@ def _draw_errors(figure: "SubFigure", rows: Sequence[Mapping[str, Any]]) -> None
         for name, points in lines.items():
             shown = {sigma: value for sigma, value in points.items() if value >= LOWEST_ERROR}
             axes.plot(list(shown), list(shown.values()), label=name, **_line(name))
-        axes.set(xscale="log", yscale="log")
-        ticks = _apart({sigma for line in axes.lines for sigma in line.get_xdata()})
-        axes.set_xticks(ticks, [f"{sigma:g}" for sigma in ticks])
-        axes.set_xticks([], minor=True)
-        plain_axes(axes)
-        axes.set_xlabel("noise level σ", fontsize=FONT)
+        axes.set_yscale("log")
+        noise_axis(axes, {sigma for line in axes.lines for sigma in line.get_xdata()}, FONT)
+        plain_axes(axes, SMALL)
         axes.set_title(f"{metric}: {TITLES[metric]}{NOTES.get(metric, '')}", fontsize=FONT)
     _legend(figure, panels[0, 0])
 
@@ -200,18 +198,17 @@ def _draw_reliability(
     )
     panels = figure.subplots(1, len(levels), sharex=True, sharey=True, squeeze=False)
     for axes, (sigma, diagrams) in zip(panels.flat, levels.items(), strict=True):
-        axes.plot([0.5, 1], [0.5, 1], color="#b0b0b0", linewidth=3, zorder=0)
-        for name, diagram in diagrams.items():
-            clear = diagram.share >= _SMALLEST_BIN
-            label = f"{name}, ECE {diagram.ece:.3f}"
-            line = _line(name) | {"markersize": 3.5, "linewidth": 1.2}
-            axes.plot(diagram.confidence[clear], diagram.accuracy[clear], label=label, **line)
+        lines = {
+            name: _line(name) | {"markersize": 3.5, "label": f"{name}, ECE {diagram.ece:.3f}"}
+            for name, diagram in diagrams.items()
+        }
+        draw_reliability(axes, diagrams, lines)
         axes.set(xlim=(0.48, 1.02), ylim=(0.3, 1.03))
         axes.set_title(f"σ = {sigma:g}", fontsize=FONT)
         axes.set_xlabel("confidence", fontsize=FONT)
         place = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.2), "ncols": 2}
         axes.legend(frameon=False, fontsize=SMALL - 1, columnspacing=1.0, **place)
-        plain_axes(axes)
+        plain_axes(axes, SMALL)
     panels[0, 0].set_ylabel("accuracy", fontsize=FONT)
 
 
@@ -222,15 +219,6 @@ def _headline(figure: "SubFigure", text: str) -> None:
 def _legend(figure: "SubFigure", axes: "Axes") -> None:
     handles, labels = axes.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right center", frameon=False, fontsize=SMALL + 1)
-
-
-def _apart(values: Iterable[float]) -> list[float]:
-    """The values, ascending, without those that would be too close on a logarithmic axis."""
-    kept: list[float] = []
-    for value in sorted(values):
-        if not kept or value >= 1.5 * kept[-1]:
-            kept.append(value)
-    return kept
 
 
 def _base(name: str) -> str:

@@ -11,49 +11,17 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
-from typing import Literal
 
 from jinja2 import Environment, StrictUndefined, Template
 from PIL import Image, UnidentifiedImageError
 
 from fewlabel.errors import UserError
 from fewlabel.files import replacing
-from fewlabel.metrics.intervals import Estimate
+from fewlabel.report.table import TIED, Comparison, groups, notes
 
-__all__ = ["Column", "Comparison", "Figure", "Page", "Section", "write_page"]
+__all__ = ["Figure", "Page", "Section", "write_page"]
 
-
-@dataclass(frozen=True)
-class Column:
-    """A column of a comparison.
-
-    Attributes:
-        title: its heading, such as "intra-FID ↓".
-        best: whether the largest or the smallest value is the best and is set in bold; None for
-            a column that is not a contest.
-        digits: a format such as ".2f" or ".1%" for values and the ends of intervals.
-    """
-
-    title: str
-    best: Literal["largest", "smallest"] | None = None
-    digits: str = ".3g"
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """A table that sets methods beside each other.
-
-    Attributes:
-        caption: what is compared, on how many samples, and what the intervals are.
-        head: the heading of the first column, such as "method".
-        columns: the other columns.
-        rows: for each row's name one cell a column: an estimate, text, or None if there is none.
-    """
-
-    caption: str
-    head: str
-    columns: Sequence[Column]
-    rows: Mapping[str, Sequence[Estimate | str | None]]
+_DPI = 125
 
 
 @dataclass(frozen=True)
@@ -82,6 +50,7 @@ class Section:
         comparison: a table of methods.
         figures: images.
         commands: shell commands to repeat what is shown.
+        notes: lines in small print, such as what weakens the figures.
     """
 
     title: str
@@ -90,6 +59,7 @@ class Section:
     comparison: Comparison | None = None
     figures: Sequence[Figure] = ()
     commands: Sequence[str] = ()
+    notes: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -127,54 +97,17 @@ def write_page(path: str | Path, page: Page) -> Path:
     return Path(path)
 
 
-@dataclass(frozen=True)
-class _Cell:
-    """What a cell of a comparison shows."""
-
-    value: str
-    interval: str = ""
-    best: bool = False
-
-
-def _cells(comparison: Comparison) -> dict[str, list[_Cell]]:
-    """The cells of each row, the best values of each column marked."""
-    for name, row in comparison.rows.items():
-        if len(row) != len(comparison.columns):
-            raise UserError(
-                f"row {name!r} has {len(row)} cells for {len(comparison.columns)} columns: "
-                "give one a column"
-            )
-    best = [
-        _best(column, [row[i] for row in comparison.rows.values()])
-        for i, column in enumerate(comparison.columns)
-    ]
-    return {
-        name: [_cell(*parts) for parts in zip(row, comparison.columns, best, strict=True)]
-        for name, row in comparison.rows.items()
-    }
-
-
-def _best(column: Column, entries: Sequence[Estimate | str | None]) -> float | None:
-    values = [entry.value for entry in entries if isinstance(entry, Estimate)]
-    if column.best is None or len(values) < 2:
-        return None
-    return max(values) if column.best == "largest" else min(values)
-
-
-def _cell(entry: Estimate | str | None, column: Column, best: float | None) -> _Cell:
-    if not isinstance(entry, Estimate):
-        return _Cell(entry or "–")
-    value, low, high = (format(v, column.digits) for v in (entry.value, entry.low, entry.high))
-    return _Cell(value, f"{low} to {high}", entry.value == best)
-
-
 def _embedded(figure: Figure) -> dict[str, str | int]:
-    """The attributes of the image's element: the file as base64, and its size."""
+    """The attributes of the image's element: the file as base64, and its size.
+
+    A picture that tells its dots per inch, as plots do, is shown at 125, be it drawn finer.
+    """
     path = Path(figure.image)
     try:
         data = path.read_bytes()
         with Image.open(io.BytesIO(data), formats=["PNG"]) as picture:
-            width, height = picture.size
+            fine = max(1, picture.info.get("dpi", (_DPI, _DPI))[0] / _DPI)
+            width, height = (round(side / fine) for side in picture.size)
     except UnidentifiedImageError as error:
         raise UserError(f"{path} is not a PNG image: save the figure as PNG") from error
     except OSError as error:
@@ -183,11 +116,18 @@ def _embedded(figure: Figure) -> dict[str, str | int]:
     return {"src": source, "width": width, "height": height, "alt": figure.alt}
 
 
+def _unbroken(heading: str) -> str:
+    """A heading that may break at spaces alone, and not before its arrow."""
+    return heading.replace("-", "\u2011").replace(" ↑", "\u00a0↑").replace(" ↓", "\u00a0↓")
+
+
 @lru_cache
 def _template() -> Template:
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters.update(cells=_cells, embedded=_embedded)
+    environment.filters.update(groups=groups, notes=notes)
+    environment.filters.update(embedded=_embedded, unbroken=_unbroken)
+    environment.globals.update(tied=TIED)
     source = resources.files("fewlabel.report").joinpath("page.html.jinja")
     return environment.from_string(source.read_text(encoding="utf-8"))

@@ -1,6 +1,7 @@
 """--json: one document with the public keys on standard output, and nothing else there."""
 
 import json
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -93,12 +94,13 @@ def test_train(cli: Cli, tiny_train: Arguments, tmp_path: Path) -> None:
 
 
 def test_evaluate(
-    cli: Cli, finished_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cli: Cli, copied_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FEWLABEL_CACHE", str(tmp_path))  # this judge is too weak for others
-    monkeypatch.setattr(judge, "_FIT", judge._FIT.model_copy(update={"steps": 20}))
+    monkeypatch.setattr(judge, "_STEPS", 20)
+    monkeypatch.setattr(judge, "_EPOCHS", 0)
     arguments = ["-n", 10, "--steps", 3, "--scale", "0,2", "--metrics", "accuracy,fid", "--json"]
-    found = document(cli("evaluate", finished_run.folder, *arguments))
+    found = document(cli("evaluate", copied_run, *arguments))
     assert set(found) >= {
         *("run", "method", "labels", "n_samples", "extractor", "seed", "results")
     }
@@ -109,3 +111,6 @@ def test_evaluate(
     assert whole == {(s, m) for s in (0.0, 2.0) for m in ("accuracy", "fid")}
     assert {r["class"] for r in rows if r["metric"] == "accuracy"} == {None, *range(10)}
     assert all(row["low"] <= row["value"] <= row["high"] for row in rows)
+    page = (copied_run / "report.html").read_text(encoding="utf-8")
+    assert shlex.join(["fewlabel", "evaluate", str(copied_run), *map(str, arguments)]) in page
+    assert f"{next(r['value'] for r in rows if r['metric'] == 'fid'):.2f}" in page

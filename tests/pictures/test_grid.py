@@ -136,3 +136,40 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(UserError, match="No space left on device"):
         grid.image_grid(torch.zeros(1, 1, 8, 8), tmp_path / "grid.png")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_pairs_stand_above_each_other_closest_first(tmp_path: Path) -> None:
+    red, green, blue, pink = (250, 0, 0), (0, 250, 0), (0, 0, 250), (250, 0, 250)
+    path = grid.pairs_sheet(
+        colours(red, green),
+        colours(blue, pink),
+        torch.tensor([2.0, 1.0]),
+        tmp_path / "pairs.png",
+        title="Nearest",
+    )
+    canvas = pixels(path)
+    boxes = {rgb: box(canvas, rgb) for rgb in (red, green, blue, pink)}
+    assert all((r - x, b - y) == (48, 48) for x, y, r, b in boxes.values())
+    assert boxes[green][0] == boxes[pink][0] < boxes[red][0] == boxes[blue][0]
+    assert boxes[green][1] == boxes[red][1] < boxes[pink][1] == boxes[blue][1]
+    for left, _, right, bottom in (boxes[pink], boxes[blue]):
+        below = canvas[bottom + grid.GAP + 1 :, left:right]
+        assert below.min() < 100, "the distance is written below the pair"
+
+
+def test_pairs_fill_rows(tmp_path: Path) -> None:
+    shades = [(10 * i + 60, 0, 0) for i in range(5)]
+    images = colours(*shades)
+    distances = torch.arange(5.0)
+    canvas = pixels(grid.pairs_sheet(images, -images, distances, tmp_path / "a.png", per_row=3))
+    boxes = [box(canvas, shade) for shade in shades]
+    assert boxes[0][1] == boxes[2][1] < boxes[3][1] == boxes[4][1]
+    assert (boxes[0][0], boxes[1][0]) == (boxes[3][0], boxes[4][0])
+
+
+def test_pairs_refuse_what_is_not_paired(tmp_path: Path) -> None:
+    images = torch.zeros(3, 1, 8, 8)
+    for nearest, distances in ((images[:2], torch.zeros(3)), (images, torch.zeros(2))):
+        with pytest.raises(UserError, match="are no pairs: give n of each"):
+            grid.pairs_sheet(images, nearest, distances, tmp_path / "a.png")
+    assert list(tmp_path.iterdir()) == []

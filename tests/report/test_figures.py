@@ -69,24 +69,6 @@ def test_sweep_refuses(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("points", [1, 30, 400])
-def test_training_curves_of_train_and_validation(tmp_path: Path, points: int) -> None:
-    records: list[dict[str, Any]] = [
-        {"step": i, "losses": {"cross-entropy": 2.0 / (i + 1), "dsm": 1.0}, "seconds": 9.0}
-        for i in range(points)
-    ]
-    records += [{"step": 0, "split": "validation", "losses": {"cross-entropy": 2.0}}]
-    svg = figures.training_curves(records, tmp_path / "curves.svg").read_text()
-    for text in ("cross-entropy", "dsm", "train", "validation", "step"):
-        assert f"<!-- {text} -->" in svg
-    assert "seconds" not in svg
-
-
-def test_training_curves_refuse_nothing(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no losses in the training records"):
-        figures.training_curves([{"step": 3}], tmp_path / "curves.png")
-
-
 def test_styles_are_distinct_and_stable() -> None:
     assert len(set(figures.STYLES.values())) == len(figures.STYLES)
     for (a, _), (b, _) in itertools.combinations(figures.STYLES.values(), 2):

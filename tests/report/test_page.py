@@ -11,7 +11,8 @@ from PIL import Image
 from fewlabel.errors import UserError
 from fewlabel.metrics import Estimate
 from fewlabel.pictures.grid import image_grid
-from fewlabel.report.page import Column, Comparison, Figure, Page, Section, write_page
+from fewlabel.report.page import Figure, Page, Section, write_page
+from fewlabel.report.table import Column, Comparison, Failed
 
 NASTY = '<b>&"'
 VOID = {"meta", "link", "img"}
@@ -136,6 +137,36 @@ def test_the_best_of_each_column_is_bold(tmp_path: Path, picture: Path) -> None:
     assert reader.text["strong"] == ["90.0%", "9.50"]
     assert "75.0% to 85.0%" in reader.text["span"]
     assert "–" in reader.text["td"]
+
+
+def test_groups_ties_and_failures_are_shown(tmp_path: Path) -> None:
+    near, far = Estimate(0.8, 0.7, 0.88), Estimate(0.3, 0.2, 0.4)
+    rows = {
+        ("1/class", "cg"): [Estimate(0.9, 0.85, 0.95)],
+        ("1/class", "dpt"): [near],
+        ("all", "cg"): [far],
+        ("all", "dpt"): [near],
+        ("all", NASTY): [Failed(f"diverged {NASTY}")],
+    }
+    table = Comparison("caption", "method", [Column("accuracy ↑", "largest", ".0%")], rows)
+    reader = read(
+        write_page(tmp_path / "a.html", Page("t", "l", [Section("s", comparison=table)]))
+    )
+    assert reader.text["strong"] == ["90%", "80%"]
+    assert {"80%\u00a0≈", "30%", "failed"} <= set(reader.text["td"])
+    assert [a.get("class") for a in reader.all("td")] == ["best", "tied", None, "best", None]
+    assert [text for text in reader.text["span"] if "labels" in text] == [
+        "labels: 1/class",
+        "labels: all",
+    ]
+    assert f"{NASTY}, labels all failed: diverged {NASTY}" in reader.text["p"]
+
+
+def test_plots_are_shown_at_a_readable_size(tmp_path: Path) -> None:
+    Image.new("RGB", (1400, 500)).save(tmp_path / "fine.png", dpi=(250, 250))
+    section = Section("s", figures=[Figure(tmp_path / "fine.png", "", "")])
+    reader = read(write_page(tmp_path / "a.html", Page("t", "l", [section])))
+    assert [(a["width"], a["height"]) for a in reader.all("img")] == [("700", "250")]
 
 
 def test_a_lone_value_is_no_winner(tmp_path: Path) -> None:

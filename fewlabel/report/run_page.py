@@ -1,0 +1,239 @@
+"""The page of a run: what was trained on what, samples, curves, calibration, figures."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fewlabel.metrics.intervals import Estimate
+from fewlabel.metrics.report import Report
+from fewlabel.pictures.grid import class_grid
+from fewlabel.pictures.scatter import scatter
+from fewlabel.report.curves import training_curves
+from fewlabel.report.figures import scale_sweep
+from fewlabel.report.measures import measure
+from fewlabel.report.page import Figure, Page, Section, write_page
+from fewlabel.report.table import Comparison, Entry
+from fewlabel.run import Run
+from fewlabel.run_folder import summary
+
+__all__ = ["labelled_examples", "run_page", "write_run_report"]
+
+_SHOWN, _POINTS, _LABELLED = 8, 200, 4
+_CLASSES = 20
+"""So many classes have a row of samples and of figures."""
+_SEED = 0
+
+
+def write_run_report(
+    run: Run,
+    report: Report | None = None,
+    nearest: str | Path | None = None,
+    command: str | None = None,
+) -> Path:
+    """Write RUN/report.html, one page that needs no other file.
+
+    Args:
+        run: a trained run.
+        report: its evaluation, if there is one.
+        nearest: a PNG of samples with their nearest training images, see `pairs_sheet`.
+        command: the shell command that evaluated it.
+
+    Returns:
+        The path that was written.
+
+    Raises:
+        UserError: the run lacks weights or its data, or a file cannot be written.
+    """
+    with TemporaryDirectory() as pictures:
+        page = run_page(run, Path(pictures), report, nearest, command)
+        return write_page(run.folder.path / "report.html", page)
+
+
+def run_page(
+    run: Run,
+    pictures: Path,
+    report: Report | None = None,
+    nearest: str | Path | None = None,
+    command: str | None = None,
+) -> Page:
+    """The page of a run; see `write_run_report`.
+
+    Args:
+        run: a trained run.
+        pictures: the folder that its pictures are written to; the page refers to them there.
+        report: its evaluation, if there is one.
+        nearest: a PNG of samples with their nearest training images.
+        command: the shell command that evaluated it.
+    """
+    config, scale = run.config, _scale(run, report)
+    parts = [
+        Section("What was trained on what", facts=_facts(run)),
+        Section("Samples by class", figures=(_samples(run, scale, pictures),)),
+    ]
+    if report is not None:
+        parts += _evaluated(run, report, scale, pictures)
+    if records := run.folder.records():
+        drawn = training_curves(records, pictures / "curves.png")
+        caption = "Training losses at each logging step; validation on held-out examples."
+        alt = "losses and validation figures against the training step"
+        parts.append(Section("Training curves", figures=(Figure(drawn, caption, alt),)))
+    if (calibration := _calibration(run)) is not None:
+        parts.append(Section("Calibration of the classifier", comparison=calibration))
+    if nearest is not None:
+        caption = "Samples above the training images nearest to them, the closest pairs first."
+        alt = "pairs of a sample and its nearest training image, with their distance"
+        parts.append(Section("Nearest training images", figures=(Figure(nearest, caption, alt),)))
+    parts.append(Section("Do it again", commands=_commands(run, command)))
+    lead = f"{config.method} trained on {run.dataset.name}: {run.method.summary}"
+    return Page(f"Run {run.folder.path.name}", lead, parts)
+
+
+def labelled_examples(run: Run) -> dict[str, Tensor]:
+    """The first labelled training images of each class."""
+    labels = run.splits.training_labels(run.dataset)
+    return {
+        name: run.dataset.examples(np.flatnonzero(labels == index)[:_LABELLED])
+        for index, name in enumerate(run.class_names)
+    }
+
+
+def _scale(run: Run, report: Report | None) -> float:
+    """The scale of the samples to show: the method's, unless it was not evaluated."""
+    evaluated = [figure.scale for figure in report.figures] if report is not None else []
+    return run.method.scale if run.method.scale in evaluated or not evaluated else evaluated[0]
+
+
+def _facts(run: Run) -> dict[str, str]:
+    config, known = run.config, summary(run.folder)
+    examples, shape = known["examples"], " × ".join(map(str, config.shape))
+    steps = [
+        f"{stage} {known['steps'][stage]} in {known['seconds'][stage]:.0f} s"
+        for stage in known["steps"]
+        if not (stage == "score" and config.score_from)
+    ]
+    facts = {
+        "data": f"{config.data}: {examples['train']} training examples of {shape}, "
+        f"{len(run.class_names)} classes",
+        "labels": f"{examples['labelled']} training examples carry one ({config.labels})",
+        "held out": f"{examples['validation']} to validate, {examples['test']} to test the judge",
+        "method": config.method,
+        "noise": _noise(config.process),
+        "preset": config.preset,
+        "steps": "; ".join(steps),
+        "seed": str(config.seed),
+    }
+    if config.score_from:
+        facts["score model"] = f"of {config.score_from}"
+    if examples["broken"]:
+        facts["broken files"] = f"{examples['broken']} left out"
+    return facts
+
+
+def _noise(process: Mapping[str, Any]) -> str:
+    """The process and its parameters, such as "edm (sigma_min 0.01)"."""
+    settings = ", ".join(f"{key} {value}" for key, value in process.items() if key != "name")
+    return f"{process['name']} ({settings})"
+
+
+def _samples(run: Run, scale: float, pictures: Path) -> Figure:
+    """Labelled examples and samples, a row a class; of vectors the first two coordinates."""
+    of_images = len(run.config.shape) > 1
+    n, names = (_SHOWN if of_images else _POINTS), run.class_names[:_CLASSES]
+    asked = torch.arange(len(names)).repeat_interleave(n)
+    drawn = run.sample(asked, len(asked), scale, seed=_SEED)
+    blocks = dict(zip(names, drawn.split(n), strict=True))
+    title = f"{run.config.method}, scale {scale:g}"
+    more = len(run.class_names) - len(names)
+    rest = f" {more} more classes are not shown." if more else ""
+    if not of_images:
+        path = scatter(blocks, pictures / "samples.png", title)
+        return Figure(path, f"{n} samples of each class.{rest}", "samples in the plane by class")
+    labelled = {name: x for name, x in labelled_examples(run).items() if name in blocks}
+    path = class_grid({"labelled": labelled, title: blocks}, pictures / "samples.png")
+    caption = f"Left: labelled training images. Each row is a class asked for.{rest}"
+    return Figure(path, caption, "labelled images and samples, a row a class")
+
+
+def _evaluated(run: Run, report: Report, scale: float, pictures: Path) -> list[Section]:
+    """Figures over all classes at each scale, the sweep, and figures of each class."""
+    judge = "" if report.judge_accuracy is None else f", right in {report.judge_accuracy:.1%}"
+    caption = (
+        f"{report.n_samples} samples at each scale with seed {report.seed}, judged by "
+        f"{report.extractor}{judge}; 95 % intervals over samples of this one run. A scale is not "
+        "to be chosen by these figures."
+    )
+    overall = {(f.scale, f.metric): f for f in report.figures if f.class_index is None}
+    metrics = list(dict.fromkeys(metric for _, metric in overall))
+    scales = sorted({scale for scale, _ in overall})
+    values = {key: Estimate(f.value, f.low, f.high) for key, f in overall.items()}
+    rows = {f"{s:g}": [values.get((s, metric)) for metric in metrics] for s in scales}
+    table = _table(caption, "scale", metrics, rows)
+    figures: list[Figure] = []
+    if len(scales) > 1:
+        lines = [figure.to_dict() | {"method": report.method} for figure in report.figures]
+        path = scale_sweep(lines, pictures / "sweep.png", metrics=metrics)
+        shown = "The same figures against the guidance scale."
+        figures.append(Figure(path, shown, "metrics against the guidance scale"))
+    sections = [Section("Figures", comparison=table, figures=figures, notes=report.warnings)]
+    if (of_classes := _of_classes(run, report, scale)) is not None:
+        sections.append(Section("Figures of each class", comparison=of_classes))
+    return sections
+
+
+def _of_classes(run: Run, report: Report, scale: float) -> Comparison | None:
+    """The figures of each class at one scale, if there are any."""
+    shown = [f for f in report.figures if f.scale == scale and f.class_index is not None]
+    found = {(f.class_index, f.metric): Estimate(f.value, f.low, f.high) for f in shown}
+    metrics = list(dict.fromkeys(metric for _, metric in found))
+    if not found:
+        return None
+    rows = {
+        name: [found.get((index, metric)) for metric in metrics]
+        for index, name in enumerate(run.class_names[:_CLASSES])
+    }
+    return _table(f"At scale {scale:g}.", "class", metrics, rows)
+
+
+def _table(
+    caption: str, head: str, metrics: Sequence[str], rows: Mapping[str, Sequence[Entry]]
+) -> Comparison:
+    """A table of one run: its rows are no rivals, so none is the best."""
+    columns = [measure(metric).column.uncontested() for metric in metrics]
+    return Comparison(caption, head, columns, rows)
+
+
+def _calibration(run: Run) -> Comparison | None:
+    """Accuracy and calibration error at each noise level of validation, if there was one."""
+    kind = "last" if run.config.classifier.fit.patience is None else "best"
+    known = summary(run.folder)["validation" if kind == "last" else "best"]
+    levels: dict[str, dict[str, float]] = {}
+    for name, value in known.get("classifier", {}).items():
+        quantity, _, level = name.partition("@")
+        if level:
+            levels.setdefault(f"σ = {level}", {})[quantity] = value
+    if not levels:
+        return None
+    metrics = ("accuracy", "ece")
+    rows: dict[str, Sequence[Entry]] = {
+        level: [_text(metric, figures.get(metric)) for metric in metrics]
+        for level, figures in levels.items()
+    }
+    caption = f"On held-out labelled examples, at the {kind} validation."
+    return _table(caption, "noise level", metrics, rows)
+
+
+def _text(metric: str, value: float | None) -> str | None:
+    return None if value is None else format(value, measure(metric).digits)
+
+
+def _commands(run: Run, command: str | None) -> list[str]:
+    """What trains the same run again, and what evaluated it."""
+    config, again = run.folder.path / "config.yaml", f"{run.folder}-again"
+    words = ["fewlabel", "train", run.config.data, "--config", str(config), "--out", again]
+    return [shlex.join(words), *([command] if command else [])]
