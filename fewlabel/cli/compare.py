@@ -66,18 +66,18 @@ def compare(
     from fewlabel.experiments.compare_cells import Protocol
     from fewlabel.experiments.compare_results import write_results
 
-    chosen = {"scales": tuple(numbers_of("--scale", scale))} if scale is not None else {}
+    scales = Protocol.scales if scale is None else tuple(numbers_of("--scale", scale))
     protocol = Protocol(
         data,
         size,
         preset,
         tuple(set_ or ()),
+        scales,
         metrics=tuple(metrics.split(",")),
         per_class=n,
         sampler=sampler,
         steps=steps,
         score=str(score) if score is not None else None,
-        **chosen,
     )
     grid = methods.split(","), labels.split(",")
     comparison = run_comparison(out, protocol, *grid, seeds=seeds, draws=draws, jobs=jobs)

@@ -1,7 +1,7 @@
 """What a comparison leaves to look at: tables, plots, a page.
 
-The repeats of a method at an amount of labels (draws, seeds) are averaged, with Student's interval;
-of a single repeat the figure stands, with the interval over its samples.
+The repeats of a method at an amount of labels (draws, seeds) are averaged, with Student's
+interval; of a single repeat the figure stands, with the interval over its samples.
 """
 
 import shlex
@@ -33,6 +33,8 @@ _LEVEL = 0.5
 
 _OF_CLASSIFIERS = ("classifier-accuracy", "classifier-ece")
 _SHOWN = 4
+_TEXTS = 2
+"""Columns of the table before the figures."""
 
 
 def averaged(rows: Iterable[Row], *more: str) -> list[Row]:
@@ -110,27 +112,36 @@ def _overall(rows: Iterable[Row], metric: str) -> list[Row]:
 
 
 def _table(reported: Sequence[Row], results: Results, protocol: Protocol) -> Comparison:
-    at_level = [row | {"sigma": None} for row in reported if row.get("sigma") == _LEVEL]
-    rows = [row for row in reported if row.get("sigma") is None] + at_level
-    metrics = list(protocol.metrics)
-    metrics += [m for m in _OF_CLASSIFIERS if _overall(rows, m)]
+    at_level = (f"{metric}@{_LEVEL:g}" for metric in _OF_CLASSIFIERS if _overall(reported, metric))
     failed = {(cell.labels, cell.method): why for cell, why in results.failed.items()}
-    repeats = max((row["repeats"] for row in rows), default=1)
+    repeats = max((row["repeats"] for row in reported), default=1)
     of = "means over repeats (draws of labels, seeds), with Student's 95 % intervals"
     if repeats == 1:
         of = "of one run each, with 95 % intervals over its samples"
     caption = (
-        f"{protocol.per_class} samples a class; {of}. Classifier figures: on test images with "
-        f"noise of σ/α = {_LEVEL:g}."
+        f"{protocol.per_class} samples a class; {of}. λ: the chosen weight of a regulariser; "
+        "scale: the chosen guidance scales, by repeat."
     )
-    return comparison_of(rows, metrics, caption, failed)
+    texts = {"λ": _chosen(results.rows, "weight"), "scale": _chosen(results.rows, "scale")}
+    metrics = [*protocol.metrics, *at_level]
+    return comparison_of(reported, metrics, caption, failed, texts)
+
+
+def _chosen(rows: Iterable[Row], key: str) -> dict[tuple[str, str], str]:
+    """What was chosen for each amount of labels and method: of several repeats each, once."""
+    found: dict[tuple[str, str], dict[str, None]] = {}
+    for row in rows:
+        if row["split"] == "report" and row[key] is not None:
+            of_cell = found.setdefault((row["labels"], row["method"]), {})
+            of_cell[f"{row[key]:g}"] = None
+    return {cell: ", ".join(values) for cell, values in found.items()}
 
 
 def _findings(table: Comparison, metrics: Sequence[str]) -> list[str]:
     """What is best in each group of the table, in plain words, and what is tied with it."""
     found = []
     for group in groups(table):
-        for index, metric in enumerate(metrics):
+        for index, metric in enumerate(metrics, _TEXTS):
             if measure(metric).best is not None:
                 found += _finding(group, index, metric)
     return found

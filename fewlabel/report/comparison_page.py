@@ -7,7 +7,7 @@ from fewlabel.errors import UserError
 from fewlabel.metrics.intervals import Estimate
 from fewlabel.report.measures import measure
 from fewlabel.report.page import Figure, Page, Section
-from fewlabel.report.table import Comparison, Entry, Failed
+from fewlabel.report.table import Column, Comparison, Entry, Failed
 
 __all__ = ["comparison_of", "comparison_page"]
 
@@ -17,6 +17,7 @@ def comparison_of(
     metrics: Sequence[str],
     caption: str,
     failed: Mapping[tuple[str, str], str] | None = None,
+    texts: Mapping[str, Mapping[tuple[str, str], str]] | None = None,
 ) -> Comparison:
     """A table of methods, grouped by label amount, from the rows of results.
 
@@ -28,6 +29,7 @@ def comparison_of(
         caption: what is compared, on how many samples, and what the intervals are.
         failed: why a cell (labels, method) failed, in one line. If only some of its draws did,
             and it has figures, a remark says so.
+        texts: columns before the figures, such as "scale", with the text of each cell.
 
     Returns:
         The table; groups and methods come in the order of the rows, failed ones without any last.
@@ -50,11 +52,13 @@ def comparison_of(
         figures[metric] = Estimate(row["value"], row["low"], row["high"])
     reasons = failed or {}
     missing = {cell: Failed(reason) for cell, reason in reasons.items()}
+    told = texts or {}
     entries: dict[tuple[str, str], Sequence[Entry]] = {
-        cell: [found.get(cell, {}).get(metric, missing.get(cell)) for metric in metrics]
+        cell: [text.get(cell) for text in told.values()]
+        + [found.get(cell, {}).get(metric, missing.get(cell)) for metric in metrics]
         for cell in [*found, *(cell for cell in reasons if cell not in found)]
     }
-    columns = [measure(metric).column for metric in metrics]
+    columns = [Column(title) for title in told] + [measure(m).column for m in metrics]
     remarks = [
         f"{cell[1]}, labels {cell[0]} failed in part: {reason}"
         for cell, reason in reasons.items()
