@@ -3,12 +3,13 @@
 from fewlabel.calibration import ece, reliability
 from fewlabel.metrics.accuracy import generation_accuracy, generation_hits
 from fewlabel.metrics.classwise import intra
-from fewlabel.metrics.frechet import fid, frechet_distance
+from fewlabel.metrics.frechet import GaussianStatistics, fid, frechet_distance
 from fewlabel.metrics.intervals import Estimate, batch_means, proportion
 from fewlabel.metrics.precision_recall import prdc
 
 __all__ = [
     "Estimate",
+    "GaussianStatistics",
     "batch_means",
     "ece",
     "fid",

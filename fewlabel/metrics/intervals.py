@@ -8,7 +8,7 @@ from statistics import NormalDist, stdev
 import torch
 
 from fewlabel.errors import UserError
-from fewlabel.metrics.frechet import Array
+from fewlabel.metrics.checks import Array
 
 __all__ = ["Estimate", "batch_means", "proportion"]
 
