@@ -1,22 +1,45 @@
-"""Metrics on features and on a judge's verdicts: pure functions, statistics in float64."""
+"""Metrics on features, verdicts and scores: plain functions, statistics in float64."""
 
 from fewlabel.calibration import ece, reliability
 from fewlabel.metrics.accuracy import generation_accuracy, generation_hits
 from fewlabel.metrics.classwise import intra
-from fewlabel.metrics.frechet import fid, frechet_distance
-from fewlabel.metrics.intervals import Estimate, batch_means, proportion
+from fewlabel.metrics.frechet import GaussianStatistics, fid, frechet_distance
+from fewlabel.metrics.inception_score import inception_score
+from fewlabel.metrics.intervals import (
+    Estimate,
+    MeanStd,
+    batch_means,
+    bootstrap,
+    over_seeds,
+    proportion,
+)
+from fewlabel.metrics.kernel import kid
+from fewlabel.metrics.memorisation import Nearest, memorised, nearest
 from fewlabel.metrics.precision_recall import prdc
+from fewlabel.metrics.score_error import score_errors
+from fewlabel.metrics.score_gap import internal_score_gap
 
 __all__ = [
     "Estimate",
+    "GaussianStatistics",
+    "MeanStd",
+    "Nearest",
     "batch_means",
+    "bootstrap",
     "ece",
     "fid",
     "frechet_distance",
     "generation_accuracy",
     "generation_hits",
+    "inception_score",
+    "internal_score_gap",
     "intra",
+    "kid",
+    "memorised",
+    "nearest",
+    "over_seeds",
     "prdc",
     "proportion",
     "reliability",
+    "score_errors",
 ]

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from fewlabel.errors import UserError
-from fewlabel.metrics.frechet import Array
+from fewlabel.metrics.checks import Array
 
 __all__ = ["generation_accuracy", "generation_hits"]
 

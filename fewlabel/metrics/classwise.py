@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from fewlabel.errors import UserError
-from fewlabel.metrics.frechet import Array
+from fewlabel.metrics.checks import Array
 
 __all__ = ["ClasswiseMetric", "Metric", "intra"]
 

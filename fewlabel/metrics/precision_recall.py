@@ -1,15 +1,12 @@
 """Precision, recall, density and coverage of generated samples, by nearest neighbours."""
 
 import torch
-from torch import Tensor
 
 from fewlabel.errors import UserError
-from fewlabel.metrics.frechet import Array
+from fewlabel.metrics.checks import Array, checked_pair
+from fewlabel.metrics.distances import between, blocks, to_neighbour
 
 __all__ = ["prdc"]
-
-_BLOCK = 2**24
-"""Distances held at a time: 128 MB."""
 
 
 def prdc(real: Array, fake: Array, k: int) -> dict[str, float]:
@@ -25,7 +22,8 @@ def prdc(real: Array, fake: Array, k: int) -> dict[str, float]:
     Precision and recall: Kynkäänniemi et al. 2019, "Improved Precision and Recall Metric for
     Assessing Generative Models", arXiv 1904.06991. Density and coverage: Naeem et al. 2020,
     "Reliable Fidelity and Diversity Metrics for Generative Models", arXiv 2002.09797. All but
-    density lie in [0, 1]; all depend on the numbers of samples.
+    density lie in [0, 1]; all depend on the numbers of samples. Distances are computed in float64,
+    a block at a time, and compared in the precision of the features.
 
     Args:
         real: features of real samples, (N, F).
@@ -38,45 +36,27 @@ def prdc(real: Array, fake: Array, k: int) -> dict[str, float]:
     Raises:
         UserError: for shapes that do not fit, values that are not finite, or too few samples.
     """
-    real, fake = (torch.as_tensor(v).double() for v in (real, fake))
-    _check(real, fake, k)
-    of_real, of_fake = _radii(real, k), _radii(fake, k)
-    in_real, in_fake, holds = [], [], torch.zeros(len(real), dtype=torch.bool)
-    for block in fake.split(_rows(real)):
-        inside = torch.cdist(block, real) < of_real
-        in_real.append(inside.sum(1))
-        holds |= inside.any(0).cpu()
-    for block in real.split(_rows(fake)):
-        in_fake.append((torch.cdist(block, fake) < of_fake).any(1))
-    counts, covered = torch.cat(in_real).double(), torch.cat(in_fake).double()
-    return {
-        "precision": float((counts > 0).double().mean()),
-        "recall": float(covered.mean()),
-        "density": float(counts.mean()) / k,
-        "coverage": float(holds.double().mean()),
-    }
-
-
-def _radii(x: Tensor, k: int) -> Tensor:
-    """The distance of each sample to its k-th nearest neighbour, (N,)."""
-    blocks = [torch.cdist(block, x).kthvalue(k + 1).values for block in x.split(_rows(x))]
-    return torch.cat(blocks)  # k + 1: each sample is its own nearest neighbour
-
-
-def _rows(x: Tensor) -> int:
-    return max(1, _BLOCK // len(x))
-
-
-def _check(real: Tensor, fake: Tensor, k: int) -> None:
-    if real.dim() != 2 or fake.dim() != 2 or real.shape[1] != fake.shape[1]:
+    rows, others = checked_pair(real, fake)
+    if not 1 <= k < min(len(rows), len(others)):
         raise UserError(
-            f"features have shapes {tuple(real.shape)} and {tuple(fake.shape)}: "
-            "give (N, F) and (M, F)"
-        )
-    if not 1 <= k < min(len(real), len(fake)):
-        raise UserError(
-            f"k={k} with {len(real)} real and {len(fake)} generated samples: "
+            f"k={k} with {len(rows)} real and {len(others)} generated samples: "
             "give at least 1, and more samples than k of both"
         )
-    if not (real.isfinite().all() and fake.isfinite().all()):
-        raise UserError("features hold values that are not finite: check the samples")
+    dtype = torch.promote_types(rows.dtype, others.dtype)
+    of_real, of_fake = to_neighbour(rows, k, dtype), to_neighbour(others, k, dtype)
+    holding = torch.zeros(len(others), dtype=torch.long)  # the B(real) that hold a fake sample
+    held = torch.zeros(len(rows), dtype=torch.bool)  # the B(real) that hold any
+    covered = torch.zeros(len(rows), dtype=torch.bool)  # the real samples in any B(fake)
+    for part, a in blocks(others):
+        for columns, b in blocks(rows):
+            distances = between(a, b, dtype)
+            inside = distances < of_real[columns]
+            holding[part] += inside.sum(1)
+            held[columns] |= inside.any(0)
+            covered[columns] |= (distances < of_fake[part, None]).any(0)
+    return {
+        "precision": float((holding > 0).double().mean()),
+        "recall": float(covered.double().mean()),
+        "density": 1 / k * float(holding.double().mean()),
+        "coverage": float(held.double().mean()),
+    }

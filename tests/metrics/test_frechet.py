@@ -5,7 +5,7 @@ from scipy.linalg import sqrtm
 from torch import Tensor, nn
 
 from fewlabel.errors import UserError
-from fewlabel.metrics import fid, frechet_distance
+from fewlabel.metrics import GaussianStatistics, fid, frechet_distance
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:
@@ -36,6 +36,66 @@ def test_commuting_covariances_have_the_closed_form() -> None:
 def test_non_commuting_covariances_agree_with_scipy(n: int) -> None:
     gaussians = normal(n, seed=1), covariance(n, 2), normal(n, seed=3), covariance(n, 4)
     assert frechet_distance(*gaussians) == pytest.approx(by_sqrtm(*gaussians), abs=1e-8)
+
+
+@pytest.mark.parametrize("lowest", [1e-1, 1e-4, 1e-8])
+@pytest.mark.parametrize("rank", [40, 25])
+def test_wide_spectra_and_deficient_rank_keep_the_closed_form(lowest: float, rank: int) -> None:
+    """Covariances of the same eigenvectors and of known eigenvalues."""
+    rotation = torch.linalg.qr(normal(40, 40, seed=20)).Q
+    a = torch.logspace(0, np.log10(lowest), 40, dtype=torch.float64)
+    b = a.roll(7).where(torch.arange(40) < rank, 0.0)
+    covariances = [rotation @ torch.diag(v) @ rotation.T for v in (a, b)]
+    zeros = torch.zeros(40)
+    distance = frechet_distance(zeros, covariances[0], zeros, covariances[1])
+    assert distance == pytest.approx((a.sqrt() - b.sqrt()).square().sum().item(), abs=1e-8)
+
+
+def test_features_of_very_different_scales() -> None:
+    """Σ s_i of independent features, whose variances differ by 1e12, is that of each."""
+    real = torch.linalg.qr(normal(50, 8, seed=21) - normal(50, 8, seed=21).mean(0)).Q
+    scales = torch.logspace(-6, 0, 8, dtype=torch.float64)
+    other = scales.flip(0)
+    expected = ((scales - other).square().sum() / 49).item()
+    assert fid(real * scales, real * other) == pytest.approx(expected, rel=1e-10)
+
+
+@pytest.mark.parametrize("sizes", [(500,), (1, 99, 300, 100), (250, 250)])
+@pytest.mark.parametrize("offset", [0.0, 1e4])
+def test_statistics_of_batches_are_those_of_all(sizes: tuple[int, ...], offset: float) -> None:
+    real, fake = normal(500, 20, seed=22) + offset, normal(400, 20, seed=23) * 1.2 + offset
+    streamed = GaussianStatistics()
+    for batch in real.split(sizes):
+        streamed.add(batch)
+    assert streamed.count == 500
+    torch.testing.assert_close(streamed.mean, real.mean(0), rtol=1e-12, atol=1e-12)
+    centred = real - offset  # exact up to the rounding of real itself
+    torch.testing.assert_close(streamed.covariance(), torch.cov(centred.T), rtol=1e-10, atol=1e-11)
+    assert fid(streamed, fake) == pytest.approx(fid(real, fake), rel=1e-10)
+    assert fid(fake, streamed) == pytest.approx(fid(streamed, fake), rel=1e-12)
+
+
+def test_statistics_of_fewer_samples_than_features() -> None:
+    real, fake = normal(30, 50, seed=24), normal(20, 50, seed=25) + 1
+    streams = [GaussianStatistics(), GaussianStatistics()]
+    for stream, rows in zip(streams, (real, fake), strict=True):
+        for batch in rows.split(8):
+            stream.add(batch.float().double())
+    assert fid(*streams) == pytest.approx(fid(real.float(), fake.float()), rel=1e-10)
+
+
+def test_statistics_refuse() -> None:
+    stream = GaussianStatistics().add(torch.zeros(1, 3))
+    with pytest.raises(UserError, match="real features: 1 sample"):
+        fid(stream, torch.zeros(5, 3))
+    with pytest.raises(UserError, match="fake features: 0 sample"):
+        fid(torch.zeros(5, 3), GaussianStatistics())
+    with pytest.raises(UserError, match="has 4 dimensions, those before 3"):
+        stream.add(torch.zeros(2, 4))
+    with pytest.raises(UserError, match="NaN"):
+        stream.add(torch.full((2, 3), torch.nan))
+    with pytest.raises(UserError, match="3 dimensions and fake ones 4"):
+        fid(stream.add(torch.zeros(1, 3)), torch.zeros(5, 4))
 
 
 def test_fid_is_the_distance_of_the_sample_gaussians() -> None:
@@ -97,7 +157,7 @@ def test_fewer_samples_than_features() -> None:
     ("real", "fake", "message"),
     [
         (torch.zeros(1, 3), torch.zeros(5, 3), "real features: 1 sample"),
-        (torch.zeros(5, 3), torch.zeros(0, 3), "fake features: empty"),
+        (torch.zeros(5, 3), torch.zeros(0, 3), r"fake features: 0 sample\(s\)"),
         (torch.zeros(5, 3), torch.full((5, 3), torch.nan), "fake features: 15 value.* NaN"),
         (torch.full((5, 3), torch.inf), torch.zeros(5, 3), "real features: 15 .* infinite"),
         (torch.zeros(5, 3), torch.zeros(5, 4), "3 dimensions and fake ones 4: use the same"),

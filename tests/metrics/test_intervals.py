@@ -6,7 +6,7 @@ import torch
 from scipy import stats
 
 from fewlabel.errors import UserError
-from fewlabel.metrics import batch_means, proportion
+from fewlabel.metrics import batch_means, bootstrap, over_seeds, proportion
 
 
 @pytest.mark.parametrize(("hits", "n"), [(0, 7), (7, 7), (1, 1), (45, 50), (311, 1000)])
@@ -76,3 +76,68 @@ def test_refuses() -> None:
         batch_means(1.0, [1.0])
     with pytest.raises(UserError, match="NaN"):
         batch_means(1.0, [1.0, math.nan])
+
+
+def test_over_seeds_is_the_student_interval_of_the_mean() -> None:
+    values = [0.61, 0.7, 0.66]
+    estimate = over_seeds(values)
+    judge = stats.ttest_1samp(values, 0.0).confidence_interval(0.95)
+    assert (estimate.low, estimate.high) == pytest.approx((judge.low, judge.high), rel=1e-12)
+    assert estimate.value == pytest.approx(np.mean(values), rel=1e-15)
+
+
+@pytest.mark.parametrize("n", [2, 3, 10])
+def test_over_seeds_coverage_on_normal_data(n: int) -> None:
+    runs = 4000
+    estimates = [over_seeds(v) for v in np.random.default_rng(n).normal(1.0, 2.0, (runs, n))]
+    covered = np.mean([e.low <= 1.0 <= e.high for e in estimates])
+    assert covered == pytest.approx(0.95, abs=4 * math.sqrt(0.95 * 0.05 / runs))
+
+
+@pytest.mark.parametrize("law", ["exponential", "normal"])
+def test_bootstrap_coverage_of_a_mean(law: str) -> None:
+    """100 samples: a little below 95 %, less so for the skewed law."""
+    runs, generator = 300, np.random.default_rng(0)
+    draws = {"exponential": generator.exponential(1.0, (runs, 100)) - 1}
+    draws["normal"] = generator.normal(0.0, 1.0, (runs, 100))
+    covered = 0
+    for seed, sample in enumerate(torch.as_tensor(draws[law])):
+        estimate = bootstrap(
+            lambda rows, x=sample: float(x[rows].mean()), 100, resamples=200, seed=seed
+        )
+        covered += estimate.low <= 0.0 <= estimate.high
+    assert covered / runs == pytest.approx(0.94, abs=4 * math.sqrt(0.95 * 0.05 / runs))
+
+
+def test_bootstrap_has_the_width_of_the_normal_interval() -> None:
+    x = torch.as_tensor(np.random.default_rng(1).normal(size=2000))
+    estimate = bootstrap(lambda rows: float(x[rows].mean()), 2000, resamples=2000)
+    half = 1.96 * float(x.std()) / math.sqrt(2000)
+    assert estimate.value == float(x.mean())
+    assert estimate.high - estimate.low == pytest.approx(2 * half, rel=0.1)
+    assert estimate.low < estimate.value < estimate.high
+    assert estimate != bootstrap(lambda rows: float(x[rows].mean()), 2000, resamples=2000, seed=1)
+
+
+def test_bootstrap_is_of_the_seed_and_keeps_to_the_range() -> None:
+    hits = torch.arange(50) < 48
+
+    def share(rows: torch.Tensor) -> float:
+        return float(hits[rows].double().mean())
+
+    estimate = bootstrap(share, 50, seed=3)
+    assert estimate == bootstrap(share, 50, seed=3)
+    assert 0 <= estimate.low < 0.96 < estimate.high <= 1
+
+
+def test_bootstrap_and_over_seeds_refuse() -> None:
+    with pytest.raises(UserError, match="1 rows and 1000"):
+        bootstrap(lambda rows: 0.0, 1)
+    with pytest.raises(UserError, match="99 resamples"):
+        bootstrap(lambda rows: 0.0, 5, resamples=99)
+    with pytest.raises(UserError, match="NaN"):
+        bootstrap(lambda rows: math.nan, 5)
+    with pytest.raises(UserError, match=r"1 value\(s\).* over seeds needs 2"):
+        over_seeds([0.5])
+    with pytest.raises(UserError, match="NaN"):
+        over_seeds([0.5, math.inf])

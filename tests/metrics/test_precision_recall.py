@@ -4,26 +4,37 @@ import torch
 from prdc import compute_prdc
 
 from fewlabel.errors import UserError
-from fewlabel.metrics import precision_recall as module
+from fewlabel.metrics import distances as module
 from fewlabel.metrics.precision_recall import prdc
 
 
-@pytest.mark.parametrize("k", [1, 5])
-@pytest.mark.parametrize(("n", "m", "width"), [(200, 150, 2), (90, 130, 30)])
-def test_agrees_with_the_published_package(n: int, m: int, width: int, k: int) -> None:
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("k", [1, 3, 5])
+@pytest.mark.parametrize(("n", "m", "width"), [(200, 150, 2), (90, 130, 30), (700, 900, 256)])
+def test_equals_the_published_package(n: int, m: int, width: int, k: int, dtype: str) -> None:
     rng = np.random.default_rng(0)
-    real, fake = rng.normal(size=(n, width)), 0.3 + 0.8 * rng.normal(size=(m, width))
+    real = rng.normal(size=(n, width)).astype(dtype)
+    fake = (0.03 + 0.97 * rng.normal(size=(m, width))).astype(dtype)
     ours, theirs = prdc(real, fake, k), compute_prdc(real, fake, k)
-    assert ours.keys() == theirs.keys()
-    for name, value in theirs.items():
-        assert ours[name] == pytest.approx(value, abs=1e-12), name
+    assert ours == theirs
+    assert 0 < ours["recall"] <= 1
+
+
+def test_distances_of_float32_are_compared_as_the_package_does() -> None:
+    """Places close to a grid are at distances so alike that float32 makes some of them equal."""
+    rng = np.random.default_rng(1)
+    places = (100 * rng.integers(0, 4, (n, 6)) for n in (300, 250))
+    real, fake = ((x + 1e-3 * rng.normal(size=x.shape)).astype(np.float32) for x in places)
+    ours = prdc(real, fake, 5)
+    assert ours == compute_prdc(real, fake, 5)
+    assert ours != prdc(real.astype(np.float64), fake.astype(np.float64), 5)
 
 
 def test_blocks_do_not_change_the_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     generator = torch.Generator().manual_seed(0)
     real, fake = (torch.randn(n, 3, generator=generator) for n in (70, 50))
     whole = prdc(real, fake, 3)
-    monkeypatch.setattr(module, "_BLOCK", 200)
+    monkeypatch.setattr(module, "_ROWS", 16)
     assert prdc(real, fake, 3) == whole
 
 
@@ -39,11 +50,12 @@ def test_far_and_collapsed_samples() -> None:
 @pytest.mark.parametrize(
     ("real", "fake", "k", "message"),
     [
-        (torch.zeros(9, 2), torch.zeros(9, 3), 2, r"\(9, 2\) and \(9, 3\)"),
+        (torch.zeros(9, 2), torch.zeros(9, 3), 2, "2 dimensions and fake ones 3"),
         (torch.zeros(9), torch.zeros(9), 2, r"\(N, F\)"),
         (torch.zeros(5, 2), torch.zeros(9, 2), 5, "k=5 with 5 real"),
         (torch.zeros(5, 2), torch.zeros(9, 2), 0, "k=0"),
-        (torch.full((9, 2), torch.nan), torch.zeros(9, 2), 2, "not finite"),
+        (torch.zeros(1, 2), torch.zeros(9, 2), 1, "real features: 1 sample"),
+        (torch.full((9, 2), torch.nan), torch.zeros(9, 2), 2, "NaN or infinite"),
     ],
 )
 def test_refuses_what_cannot_be_judged(
