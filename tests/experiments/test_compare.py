@@ -5,18 +5,22 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from scipy import stats
 
 from fewlabel.errors import UserError
 from fewlabel.experiments.compare import Results, run_comparison
-from fewlabel.experiments.compare_cells import Cell, Protocol, Row, candidates, chosen
+from fewlabel.experiments.compare_cells import Cell, Protocol, Row, candidates, cell_of, chosen
+from fewlabel.experiments.compare_results import write_results
 from fewlabel.run import load
 
 LABELS = "2/class"
+METHODS = ["cg", "cg-sc-all", "cond"]
 
 
 @pytest.fixture(scope="session")
@@ -33,17 +37,41 @@ def protocol(tiny: tuple[str, ...]) -> Protocol:
     )
 
 
+@dataclass
+class Compared:
+    """A comparison that was killed in the middle, and then went on to its end.
+
+    One of its cells failed: its folder is taken.
+    """
+
+    results: Results
+    before: list[Row]
+
+
 @pytest.fixture(scope="module")
-def compared(
-    protocol: Protocol, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Results, list[str]]:
-    """A finished comparison, in which one cell failed: its folder is taken."""
-    out = tmp_path_factory.mktemp("compared")
+def compared(protocol: Protocol, tmp_path_factory: pytest.TempPathFactory) -> Compared:
+    folder = tmp_path_factory.mktemp("compared")
+    out, script = folder / "out", folder / "compare.py"
     taken = out / "runs" / Cell("cg", LABELS, 1, 1).folder
     taken.parent.mkdir(parents=True)
     taken.write_text("in the way")
-    methods = ["cg", "cg-sc-all", "cond"]
-    return run_comparison(out, protocol, methods, [LABELS], seeds=2), methods
+    script.write_text(
+        "from pathlib import Path\n"
+        "from fewlabel.experiments.compare import run_comparison\n"
+        "from fewlabel.experiments.compare_cells import Protocol\n"
+        "if __name__ == '__main__':\n"
+        f"    run_comparison(Path({str(out)!r}), {protocol!r}, {METHODS}, [{LABELS!r}], seeds=2)\n"
+    )
+    process = subprocess.Popen([sys.executable, str(script)], stderr=subprocess.DEVNULL)
+    while not (out / "results.jsonl").exists():
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    text = (out / "results.jsonl").read_text()
+    assert text.endswith("\n")
+    before = [json.loads(line) for line in text.splitlines()]
+    return Compared(run_comparison(out, protocol, METHODS, [LABELS], seeds=2), before)
 
 
 def row(cell: Cell, scale: float, value: float, **more: Any) -> Row:
@@ -70,9 +98,9 @@ def test_the_least_validation_figure_over_weights_and_scales_is_chosen_and_nothi
 
 
 def test_every_cell_reports_at_the_scale_that_is_best_on_validation(
-    compared: tuple[Results, list[str]],
+    compared: Compared,
 ) -> None:
-    results, _ = compared
+    results = compared.results
     reported = [r for r in results.rows if r["split"] == "report" and r["metric"] == "intra-fid"]
     overall = [r for r in reported if r["class"] is None]
     assert {(r["method"], r["label_seed"], r["seed"]) for r in overall} == {
@@ -92,9 +120,9 @@ def test_every_cell_reports_at_the_scale_that_is_best_on_validation(
 
 
 def test_the_weight_and_the_draw_of_a_cell_are_those_of_its_run(
-    compared: tuple[Results, list[str]],
+    compared: Compared,
 ) -> None:
-    results, _ = compared
+    results = compared.results
     labelled = set()
     for cell in candidates(Cell("cg-sc-all", LABELS)):
         run = load(results.out / "runs" / cell.folder)
@@ -107,21 +135,21 @@ def test_the_weight_and_the_draw_of_a_cell_are_those_of_its_run(
     assert run.config.score_from == str((results.out / "runs" / "score").resolve())
 
 
-def test_a_failed_cell_is_told_and_stops_nothing(compared: tuple[Results, list[str]]) -> None:
-    results, _ = compared
+def test_a_failed_cell_is_told_and_stops_nothing(compared: Compared) -> None:
+    results = compared.results
     ((cell, why),) = results.failed.items()
     assert cell == Cell("cg", LABELS, 1, 1)
     assert "is a file, not a folder" in why
 
 
 def test_the_same_command_repeats_no_finished_cell_and_tries_the_failed_one_again(
-    compared: tuple[Results, list[str]], protocol: Protocol
+    compared: Compared, protocol: Protocol
 ) -> None:
-    results, methods = compared
+    results = compared.results
     before = list(results.rows)
     (results.out / "runs" / Cell("cg", LABELS, 1, 1).folder).unlink()
     logs = {path: path.stat().st_mtime_ns for path in results.out.rglob("metrics.jsonl")}
-    again = run_comparison(results.out, protocol, methods, [LABELS], seeds=2)
+    again = run_comparison(results.out, protocol, METHODS, [LABELS], seeds=2)
     assert again.failed == {}
     assert again.rows[: len(before)] == before
     new = again.rows[len(before) :]
@@ -130,36 +158,13 @@ def test_the_same_command_repeats_no_finished_cell_and_tries_the_failed_one_agai
     assert all(path.stat().st_mtime_ns == time_ for path, time_ in logs.items())
 
 
-def test_killed_it_goes_on_with_what_was_finished(protocol: Protocol, tmp_path: Path) -> None:
-    """SIGKILL of the process that leads, in the middle: its workers end too."""
-    program = (
-        "import sys, pickle; from fewlabel.experiments.compare import run_comparison\n"
-        "from pathlib import Path\n"
-        "from fewlabel.experiments.compare_cells import Protocol\n"
-        "if __name__ == '__main__':\n"
-        f"    run_comparison(Path({str(tmp_path / 'out')!r}), {protocol!r}, ['cg', 'cond'], "
-        f"[{LABELS!r}], seeds=2)\n"
-    )
-    script = tmp_path / "compare.py"
-    script.write_text(program)
-    results = tmp_path / "out" / "results.jsonl"
-    process = subprocess.Popen([sys.executable, str(script)], stderr=subprocess.DEVNULL)
-    while not results.exists():
-        assert process.poll() is None
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    finished = results.read_text()
-    assert finished.endswith("\n")
-    rows = [json.loads(line) for line in finished.splitlines()]
-    assert {r["split"] for r in rows} == {"validation"}
-    done = run_comparison(tmp_path / "out", protocol, ["cg", "cond"], [LABELS], seeds=2)
-    assert done.rows[: len(rows)] == rows
-    tasks = [(r["method"], r["label_seed"], r["split"]) for r in done.rows]
-    assert len(set(tasks)) == 8
-    assert len([t for t in done.rows if t["metric"] == "intra-fid" and t["class"] is None]) == (
-        2 * (2 + 1) + 2 * (1 + 1)
-    )
+def test_killed_in_the_middle_it_goes_on_with_what_was_finished(compared: Compared) -> None:
+    rows = compared.results.rows
+    assert {row["split"] for row in compared.before} == {"validation"}
+    assert rows[: len(compared.before)] == compared.before
+    keys = ("split", "scale", "metric", "class", "sigma")
+    figures = [(cell_of(row), *(row.get(key) for key in keys)) for row in rows]
+    assert len(set(figures)) == len(figures)  # none was computed twice
 
 
 @pytest.mark.parametrize(
@@ -187,10 +192,37 @@ def test_wrong_input_is_refused_before_anything_is_written(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_folder_of_another_comparison_is_refused(
-    compared: tuple[Results, list[str]], protocol: Protocol
-) -> None:
+def test_a_folder_of_another_comparison_is_refused(compared: Compared, protocol: Protocol) -> None:
     with pytest.raises(
         UserError, match=r"is another comparison: there per_class is 10, now it is 11"
     ):
-        run_comparison(compared[0].out, replace(protocol, per_class=11), ["cg"], [LABELS])
+        run_comparison(compared.results.out, replace(protocol, per_class=11), ["cg"], [LABELS])
+
+
+def test_the_table_has_the_mean_over_draws_with_student_intervals(
+    compared: Compared, protocol: Protocol
+) -> None:
+    """Against scipy, from the lines of results.jsonl."""
+    results = Results.open(compared.results.out, protocol)
+    document = write_results(results, protocol, METHODS, [LABELS])
+    lines = (results.out / "results.jsonl").read_text().splitlines()
+    rows = [row for row in map(json.loads, lines) if row["split"] == "report"]
+    for told in document["rows"]:
+        same = [
+            row["value"]
+            for row in rows
+            if row["class"] is None
+            and all(row.get(k) == told.get(k) for k in ("method", "metric", "sigma"))
+        ]
+        assert told["value"] == pytest.approx(np.mean(same))
+        assert told["repeats"] == len(same)
+        if len(same) > 1:
+            interval = stats.t.interval(0.95, len(same) - 1, np.mean(same), stats.sem(same))
+            assert (told["low"], told["high"]) == pytest.approx(interval)
+    assert {row["method"] for row in document["rows"]} == set(METHODS)
+    table = (results.out / "table.md").read_text()
+    for method in METHODS:
+        assert f"| {method} |" in table
+    page = (results.out / "report.html").read_text()
+    assert "fewlabel compare" in page
+    assert f"--labels {LABELS} --seeds 2" in page
