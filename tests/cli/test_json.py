@@ -96,7 +96,8 @@ def test_evaluate(
     cli: Cli, finished_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FEWLABEL_CACHE", str(tmp_path))  # this judge is too weak for others
-    monkeypatch.setattr(judge, "_FIT", judge._FIT.model_copy(update={"steps": 20}))
+    monkeypatch.setattr(judge, "_STEPS", 20)
+    monkeypatch.setattr(judge, "_EPOCHS", 0)
     arguments = ["-n", 10, "--steps", 3, "--scale", "0,2", "--metrics", "accuracy,fid", "--json"]
     found = document(cli("evaluate", finished_run.folder, *arguments))
     assert set(found) >= {
