@@ -2,6 +2,7 @@
 
 from fewlabel.calibration import ece, reliability
 from fewlabel.metrics.accuracy import generation_accuracy, generation_hits
+from fewlabel.metrics.classification_score import cas
 from fewlabel.metrics.classwise import intra
 from fewlabel.metrics.frechet import fid, frechet_distance
 from fewlabel.metrics.intervals import Estimate, batch_means, proportion
@@ -10,6 +11,7 @@ from fewlabel.metrics.precision_recall import prdc
 __all__ = [
     "Estimate",
     "batch_means",
+    "cas",
     "ece",
     "fid",
     "frechet_distance",
