@@ -194,7 +194,8 @@ class Run:
             metrics: names that `fewlabel metrics` lists.
             scales: guidance scales; None for the method's default.
             options: those of `fewlabel.metrics.evaluate.evaluate`, such as `per_class`, the
-                number of samples of each class, and `seed`.
+                number of samples of each class, `seed`, and `extractor`, whose features are
+                compared: "judge", "inception:FILE", "transformers:NAME", or a module.
 
         Returns:
             Figures with 95 % intervals: `report.to_dict()`, `report.plot(path)`.

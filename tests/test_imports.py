@@ -58,11 +58,16 @@ def test_the_mathematics_imports_torch_alone() -> None:
 
 
 def test_nothing_imports_torchvision(finished_run: Run, tmp_path: Path) -> None:
-    """Not even where it could be imported: a stand-in of that name lies in the path."""
+    """Not even where it could be imported: a stand-in of that name lies in the path.
+
+    The transformers library, which an extra brings and diffusers imports if it is there, imports
+    torchvision wherever it finds it; it is not counted.
+    """
     (tmp_path / "torchvision").mkdir()
     (tmp_path / "torchvision" / "__init__.py").write_text("__version__ = '0.0'\n")
     code = """
 import importlib, pkgutil, sys
+sys.modules["transformers"] = None
 import fewlabel
 from fewlabel.training.journal import check_tensorboard
 for module in pkgutil.walk_packages(fewlabel.__path__, "fewlabel."):

@@ -23,6 +23,10 @@ def evaluate(
     steps: Annotated[
         int | None, typer.Option(help="Steps of the sampler.", show_default="the sampler's")
     ] = None,
+    extractor: Annotated[
+        str,
+        typer.Option(help="Features of distances: judge, inception:FILE, transformers:NAME."),
+    ] = "judge",
     seed: Seed = 0,
     device: Annotated[
         str | None, typer.Option(help="cpu or cuda.", show_default="a GPU if there is one")
@@ -44,6 +48,7 @@ def evaluate(
         seed=seed,
         sampler=sampler,
         steps=steps,
+        extractor=extractor,
     )
     if as_json:
         print_json(report.to_dict())

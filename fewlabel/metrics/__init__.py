@@ -2,6 +2,7 @@
 
 from fewlabel.calibration import ece, reliability
 from fewlabel.metrics.accuracy import generation_accuracy, generation_hits
+from fewlabel.metrics.classification_score import cas
 from fewlabel.metrics.classwise import intra
 from fewlabel.metrics.frechet import GaussianStatistics, fid, frechet_distance
 from fewlabel.metrics.inception_score import inception_score
@@ -26,6 +27,7 @@ __all__ = [
     "Nearest",
     "batch_means",
     "bootstrap",
+    "cas",
     "ece",
     "fid",
     "frechet_distance",

@@ -5,13 +5,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from torch import Tensor
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from fewlabel.batch import UNLABELLED
 from fewlabel.data import Dataset, Splits
 from fewlabel.errors import UserError
 from fewlabel.metrics.accuracy import generation_hits
 from fewlabel.metrics.classwise import intra
+from fewlabel.metrics.extractors import find_extractor
+from fewlabel.metrics.feature_cache import dataset_features
+from fewlabel.metrics.features import Extractor
 from fewlabel.metrics.frechet import fid
 from fewlabel.metrics.intervals import Estimate, batch_means, proportion
 from fewlabel.metrics.judge import Judge, train_judge
@@ -87,10 +91,12 @@ def evaluate(
     sampler: str = "dpm++",
     steps: int | None = None,
     reference: Reference = "report",
+    extractor: str | nn.Module | Extractor = "judge",
 ) -> Report:
     """Sample every class at every scale and judge the samples.
 
-    The real images are the labelled ones outside the validation split; to choose a scale, those
+    Distances are between the features of the extractor; accuracy is the judge's in any case. The
+    real images are the labelled ones outside the validation split; to choose a scale, those
     of the validation split. Shares have Wilson's interval, distances that of batch means.
 
     Args:
@@ -102,18 +108,23 @@ def evaluate(
         sampler: a name in `samplers.SAMPLERS`.
         steps: grid points of the sampler; None for its default.
         reference: whether the figures are to be reported or a choice is made by them.
+        extractor: "judge", "inception:FILE", "transformers:NAME_OR_FOLDER", or a module that
+            takes images in [−1, 1]; see `extractors.find_extractor`.
 
     Raises:
-        UserError: for an unknown metric, too few samples, or a class without real images.
+        UserError: for an unknown metric, too few samples, a class without real images, or an
+            extractor that cannot be had or cannot read the images.
     """
     for name in metrics:
         if name not in METRICS:
             raise UserError(f"metric {name!r} is unknown; choose one of {', '.join(METRICS)}")
     if per_class < 2 * _GROUPS:
         raise UserError(f"{per_class} samples per class are too few; give at least {2 * _GROUPS}")
-    judge = train_judge(run.dataset)
-    real, real_labels = _real(run.dataset, run.splits, reference)
-    real_features, _ = judge.read(real)
+    reader = find_extractor(extractor, run.dataset, run.device)
+    judge = reader if isinstance(reader, Judge) else train_judge(run.dataset)
+    chosen = _real(run.dataset, run.splits, reference)
+    real_labels = Tensor(run.dataset.labels[chosen]).long()
+    real_features = dataset_features(run.dataset, chosen, reader)
     figures, n = [], per_class * len(run.class_names)
     for scale in scales:
         with track(f"sampling {run.config.method}, scale {scale:g}") as task:
@@ -125,6 +136,8 @@ def evaluate(
             }
             drawn = run.draw(n=n, scale=scale, **how)
         features, log_prob = judge.read(drawn.images)
+        if reader is not judge:
+            features, _ = reader.read(drawn.images)
         judged = _Judged(real_features, real_labels, features, drawn.labels, log_prob)
         for name in metrics:
             for key, e in METRICS[name][0](judged).items():
@@ -134,7 +147,7 @@ def evaluate(
         method=run.config.method,
         labels=run.config.labels,
         n_samples=n,
-        extractor=judge.name,
+        extractor=reader.name,
         judge_accuracy=judge.accuracy.value if judge.accuracy else None,
         seed=seed,
         figures=figures,
@@ -142,13 +155,11 @@ def evaluate(
     )
 
 
-def _real(dataset: Dataset, splits: Splits, reference: Reference) -> tuple[Tensor, Tensor]:
-    """The real images that count and their labels."""
-    held_out = np.array(splits.validation, dtype=np.int64)
-    rest = np.setdiff1d(np.arange(len(dataset)), held_out)
-    chosen = held_out if reference == "validation" else rest
-    chosen = chosen[dataset.labels[chosen] != UNLABELLED]
-    return dataset.examples(chosen), Tensor(dataset.labels[chosen]).long()
+def _real(dataset: Dataset, splits: Splits, reference: Reference) -> NDArray[np.int64]:
+    """The labelled real images that count."""
+    rest = np.setdiff1d(np.arange(len(dataset)), splits.validation)
+    chosen = splits.validation if reference == "validation" else rest
+    return chosen[dataset.labels[chosen] != UNLABELLED]
 
 
 def _warnings(

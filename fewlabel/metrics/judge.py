@@ -1,16 +1,18 @@
 """The judge: an independent classifier of clean images, trained on all labels of the data.
 
 It decides whether a generated image shows the class it was asked for, and its features are those
-between which distances are measured. It needs no download. It is trained once per dataset and
-cached; its own accuracy on held-out images is part of every report.
+between which distances are measured by default. It needs no download. It is trained once per
+dataset and cached; its own accuracy on held-out images is part of every report.
 """
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from fewlabel import methods, process
@@ -20,6 +22,7 @@ from fewlabel.config import FitConfig
 from fewlabel.data import Batches, Dataset, Splits, cache_folder, draw_splits
 from fewlabel.data.dataset import fingerprint_of
 from fewlabel.metrics.accuracy import generation_hits
+from fewlabel.metrics.features import in_parts, weights_key
 from fewlabel.metrics.intervals import Estimate, proportion
 from fewlabel.networks.convolutional import ConvClassifier
 from fewlabel.networks.perceptron import Perceptron
@@ -28,7 +31,7 @@ from fewlabel.training.checkpoint import Checkpoints
 from fewlabel.training.loop import fit
 from fewlabel.training.processes import start_accelerator
 
-__all__ = ["Judge", "train_judge"]
+__all__ = ["Judge", "accuracy_on", "held_out", "train_classifier", "train_judge"]
 
 _FORMAT = 1  # raise it when anything below changes what a judge is
 _WIDTHS = (32, 64)
@@ -42,19 +45,24 @@ _BATCH = 512
 
 @dataclass(frozen=True)
 class Judge:
-    """A classifier of clean images and its features.
+    """A classifier of clean images and its features; an `Extractor`.
 
     Attributes:
         classifier: the network; weak noise was its augmentation.
         scale: features are divided by it, so that real images have unit mean variance.
         accuracy: share of held-out real images it names right, or None if none was held out.
-        name: what a report calls the extractor.
+        name: what a report calls it.
     """
 
     classifier: NoisyClassifier
     scale: float
     accuracy: Estimate | None
     name: str
+
+    @cached_property
+    def key(self) -> str:
+        """A hash of the weights and of how images are read."""
+        return weights_key(self.classifier, _CLEAN, self.classifier.sigma_data, self.scale)
 
     @torch.no_grad()
     def read(self, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -77,20 +85,55 @@ def train_judge(dataset: Dataset) -> Judge:
     of validation and test.
     """
     splits = draw_splits(dataset, "all", seed=0)
+    key = fingerprint_of(_FORMAT, dataset.fingerprint)
+    checkpoints = Checkpoints(cache_folder() / "judges" / key)
+    classifier = train_classifier(dataset, splits, checkpoints, "judge")
+    judge = Judge(classifier, 1.0, None, f"judge-{key[:8]}")
+    features = torch.cat([judge.read(x)[0] for x in in_parts(dataset, splits.labelled)])
+    indices = held_out(dataset, splits)
+    return Judge(
+        classifier,
+        scale=float(features.var(0).mean().sqrt()),
+        accuracy=accuracy_on(judge, dataset, indices) if len(indices) else None,
+        name=judge.name,
+    )
+
+
+def train_classifier(
+    dataset: Dataset, splits: Splits, checkpoints: Checkpoints, title: str, seed: int = 0
+) -> NoisyClassifier:
+    """A classifier of the judge's kind, trained on the labelled examples of the splits.
+
+    Args:
+        dataset: the data.
+        splits: which examples train.
+        checkpoints: where the weights are kept; if they are there, nothing is trained.
+        title: what the progress is called.
+        seed: of the first weights, the noise and the order of the examples.
+    """
     sigma_data = dataset.spread(splits.train)
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     model = NoisyClassifier(
         _network(dataset.shape, dataset.n_classes), _NOISE, sigma_data, energy="plain"
     )
-    key = fingerprint_of(_FORMAT, dataset.fingerprint)
-    checkpoints = Checkpoints(cache_folder() / "judges" / key)
     if checkpoints.newest() is None:
-        _fit(model, dataset, splits, checkpoints)
+        _fit(model, dataset, splits, checkpoints, title, seed)
     model.load_state_dict(checkpoints.ema_weights())
-    judge = Judge(model.cpu().eval().requires_grad_(False), 1.0, None, f"judge-{key[:8]}")
-    features, _ = judge.read(dataset.examples(splits.labelled))
-    scale = float(features.var(0).mean().sqrt())
-    return Judge(judge.classifier, scale, _accuracy(judge, dataset, splits), judge.name)
+    return model.cpu().eval().requires_grad_(False)
+
+
+def held_out(dataset: Dataset, splits: Splits) -> NDArray[np.int64]:
+    """The labelled examples of the test split, or of the validation split if it has none."""
+    test, validation = (
+        held[dataset.labels[held] != UNLABELLED] for held in (splits.test, splits.validation)
+    )
+    return test if len(test) else validation
+
+
+def accuracy_on(judge: Judge, dataset: Dataset, indices: NDArray[np.int64]) -> Estimate:
+    """The share of labelled examples that a judge names right, with Wilson's interval."""
+    log_prob = torch.cat([judge.read(x)[1] for x in in_parts(dataset, indices)])
+    return proportion(generation_hits(log_prob, dataset.labels[indices]))
 
 
 def _network(shape: tuple[int, ...], classes: int) -> ConvClassifier | Perceptron:
@@ -100,7 +143,12 @@ def _network(shape: tuple[int, ...], classes: int) -> ConvClassifier | Perceptro
 
 
 def _fit(
-    model: NoisyClassifier, dataset: Dataset, splits: Splits, checkpoints: Checkpoints
+    model: NoisyClassifier,
+    dataset: Dataset,
+    splits: Splits,
+    checkpoints: Checkpoints,
+    title: str,
+    seed: int,
 ) -> None:
     objective = methods.objective(
         methods.METHODS["cg"].classifier,
@@ -117,21 +165,10 @@ def _fit(
     )
     accelerator = start_accelerator(precision="no")
     rows: dict[Part, int] = {"labelled": settings.batch}
-    batches = Batches(dataset, splits, rows, seed=0, device=accelerator.device)
-    with track("judge") as task:
+    batches = Batches(dataset, splits, rows, seed=seed, device=accelerator.device)
+    with track(title) as task:
         records = fit(
-            model, objective, batches, settings, 0, checkpoints, accelerator, lambda model: {}
+            model, objective, batches, settings, seed, checkpoints, accelerator, lambda model: {}
         )
         for record in records:
             task.set(record.step, record.steps)
-
-
-def _accuracy(judge: Judge, dataset: Dataset, splits: Splits) -> Estimate | None:
-    """Accuracy on the test split, or on the validation split if there is no test split."""
-    for held_out in (splits.test, splits.validation):
-        indices = np.array(held_out, dtype=np.int64)
-        indices = indices[dataset.labels[indices] != UNLABELLED]
-        if len(indices):
-            _, log_prob = judge.read(dataset.examples(indices))
-            return proportion(generation_hits(log_prob, dataset.labels[indices]))
-    return None

@@ -44,8 +44,8 @@ class Report:
         method: its method.
         labels: the labels it was given.
         n_samples: generated images behind the figures of each scale.
-        extractor: whose features and verdicts were used.
-        judge_accuracy: the extractor's own accuracy on held-out real images, if known.
+        extractor: between whose features distances are.
+        judge_accuracy: the judge's own accuracy on held-out real images, if known.
         seed: the seed of the samples.
         figures: one for each scale, metric and class.
         warnings: what weakens the figures.

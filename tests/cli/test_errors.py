@@ -251,6 +251,8 @@ def test_wrong_options_of_sample(
         (["--metrics", "accuracy,magic"], ["'magic'", "intra-fid"]),
         (["--scale", "1;2"], ["1;2", "1,2,4"]),
         (["-n", "3"], ["3 samples", "at least 10"]),
+        (["--extractor", "magic"], ["'magic'", "judge, inception:FILE"]),
+        (["--extractor", "inception:no.pth"], ["no.pth", "cannot be read"]),
     ],
 )
 def test_wrong_options_of_evaluate(

@@ -1,0 +1,90 @@
+"""Features of a dataset's examples, computed once and kept by content hash.
+
+A file of the cache is FEATURES.safetensors with the tensor `features` and the digest of its
+bytes. It is named after the dataset, the examples and the extractor's key.
+"""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from fewlabel.data import Dataset, cache_folder
+from fewlabel.data.dataset import Indices, fingerprint_of
+from fewlabel.errors import UserError
+from fewlabel.files import replacing
+from fewlabel.metrics.features import Extractor, in_parts
+from fewlabel.progress import track
+
+__all__ = ["dataset_features"]
+
+_FORMAT = 1
+_LOOKED_AT = 4
+_TOLERANCE = 0.01
+
+
+def dataset_features(dataset: Dataset, indices: Indices, extractor: Extractor) -> Tensor:
+    """Features (n, F) of some examples of a dataset, from the cache if they were made before.
+
+    Those of the first few examples are computed in any case. If they differ from what was kept by
+    more than the rounding of another machine, or the file is damaged, all are computed again: so
+    a module whose `forward` was changed never gets the features of the one before.
+
+    Args:
+        dataset: the data.
+        indices: which examples, in order.
+        extractor: what makes the features.
+
+    Raises:
+        UserError: for no examples, or features that are not finite.
+    """
+    rows = np.asarray(indices, dtype=np.int64)
+    if not len(rows):
+        raise UserError(f"{dataset.name} has no labelled examples here to compare with: add some")
+    chosen = hashlib.blake2b(rows.tobytes(), digest_size=16).hexdigest()
+    key = fingerprint_of(_FORMAT, dataset.fingerprint, chosen, extractor.key)
+    path = cache_folder() / "features" / f"{key}.safetensors"
+    kept = _kept(path)
+    if kept is not None and len(kept) == len(rows):
+        few, _ = extractor.read(dataset.examples(rows[:_LOOKED_AT]))
+        if _agree(kept[:_LOOKED_AT], few):
+            return kept
+    features = _computed(dataset, rows, extractor)
+    with replacing(path) as temporary:
+        temporary.write_bytes(save({"features": features, "digest": _digest(features)}))
+    return features
+
+
+def _computed(dataset: Dataset, rows: np.ndarray, extractor: Extractor) -> Tensor:
+    found, done = [], 0
+    with track(f"features {extractor.name}") as task:
+        for images in in_parts(dataset, rows):
+            task.set(done, len(rows))
+            found.append(extractor.read(images)[0])
+            done += len(images)
+        task.set(done, len(rows))
+    return torch.cat(found)
+
+
+def _kept(path: Path) -> Tensor | None:
+    """The features in a file, or None if there is no whole one."""
+    try:
+        tensors = load_file(path)
+        features = tensors["features"]
+        return features if torch.equal(tensors["digest"], _digest(features)) else None
+    except (OSError, SafetensorError, KeyError):
+        return None
+
+
+def _digest(features: Tensor) -> Tensor:
+    content = features.contiguous().reshape(-1).view(torch.uint8).numpy().data
+    digest = hashlib.blake2b(content, digest_size=16).digest()
+    return torch.tensor(list(digest), dtype=torch.uint8)
+
+
+def _agree(kept: Tensor, few: Tensor) -> bool:
+    return kept.shape == few.shape and bool((kept - few).norm() <= _TOLERANCE * few.norm())

@@ -1,0 +1,91 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from fewlabel.batch import UNLABELLED
+from fewlabel.data import load_digits, open_dataset
+from fewlabel.errors import UserError
+from fewlabel.metrics import fid, intra, judge
+from fewlabel.metrics.extractors import find_extractor
+from fewlabel.metrics.features import module_extractor
+from fewlabel.metrics.judge import Judge, train_judge
+from fewlabel.run import Run
+
+
+@pytest.fixture(autouse=True)
+def weak_judges(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("FEWLABEL_CACHE", str(tmp_path))  # these judges are too weak for others
+    monkeypatch.setattr(judge, "_STEPS", 20)
+    monkeypatch.setattr(judge, "_EPOCHS", 0)
+
+
+def test_distances_are_the_extractors_and_accuracy_the_judges(finished_run: Run) -> None:
+    """With pixels as features the distances are those of the pixels."""
+    metrics, options = ("accuracy", "fid", "intra-fid"), {"per_class": 10, "steps": 3, "seed": 4}
+    pixels = finished_run.evaluate(metrics, (1.0,), extractor=nn.Flatten(), **options)
+    again = finished_run.evaluate(metrics, (1.0,), extractor=nn.Flatten(), **options)
+    usual = finished_run.evaluate(metrics, (1.0,), **options)
+    assert pixels.figures == again.figures
+    assert pixels.extractor.startswith("Flatten-")
+    assert usual.extractor.startswith("judge-")
+
+    drawn = finished_run.draw(n=100, scale=1.0, steps=3, seed=4)
+    dataset, splits = finished_run.dataset, finished_run.splits
+    chosen = np.setdiff1d(np.arange(len(dataset)), splits.validation)
+    chosen = chosen[dataset.labels[chosen] != UNLABELLED]
+    real, fake = dataset.examples(chosen).flatten(1), drawn.images.flatten(1)
+    found = {f.metric: f.value for f in pixels.figures if f.class_index is None}
+    assert found["fid"] == pytest.approx(fid(real, fake), rel=1e-6)
+    mean, _ = intra(fid)(real, torch.from_numpy(dataset.labels[chosen]), fake, drawn.labels)
+    assert found["intra-fid"] == pytest.approx(mean, rel=1e-6)
+
+    def accuracies(figures: list) -> list:
+        return [f for f in figures if f.metric == "accuracy"]
+
+    assert accuracies(pixels.figures) == accuracies(usual.figures)
+    assert pixels.judge_accuracy == usual.judge_accuracy
+
+
+def test_the_judge_reads_whatever_the_batch(finished_run: Run) -> None:
+    found = find_extractor("judge", finished_run.dataset)
+    assert isinstance(found, Judge)
+    x = finished_run.dataset.examples(np.arange(700))
+    features, log_prob = found.read(x)
+    torch.testing.assert_close(found.read(x[600:])[0], features[600:], rtol=1e-4, atol=1e-5)
+    assert log_prob.exp().sum(1).sub(1).abs().max() < 1e-5
+    own = found.read(finished_run.dataset.examples(finished_run.splits.train))[0]
+    assert float(own.var(0).mean()) == pytest.approx(1, rel=1e-3)  # unit mean variance
+    assert train_judge(finished_run.dataset).key == found.key
+
+
+def test_an_extractor_is_taken_as_it_is() -> None:
+    own = module_extractor(nn.Flatten(), "pixels")
+    assert find_extractor(own, load_digits()) is own
+    assert find_extractor(nn.Flatten(), load_digits()).key == own.key
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "message"),
+    [
+        ("magic", "digits", "extractor 'magic' is unknown; choose one of judge, inception:FILE"),
+        ("inception:", "digits", "extractor 'inception:' is unknown"),
+        ("inception:/no/such.pth", "digits", "weights /no/such.pth cannot be read"),
+        ("transformers:/no/such", "digits", "transformers:/no/such: there is no such folder"),
+        ("inception:x.pth", "moons", "reads images, and moons holds vectors"),
+    ],
+)
+def test_refuses_unknown_names(name: str, data: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        find_extractor(name, open_dataset(data))
+
+
+def test_features_that_are_not_finite_stop_the_evaluation(finished_run: Run) -> None:
+    class Broken(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.flatten(1).log()
+
+    with pytest.raises(UserError, match=r"extractor Broken-.*: features hold NaN"):
+        finished_run.evaluate(("fid",), (1.0,), per_class=10, steps=3, extractor=Broken())
