@@ -12,16 +12,19 @@ __all__ = ["evaluate"]
 def evaluate(
     run: RunPath,
     metrics: Annotated[
-        str, typer.Option(help="accuracy, intra-fid, fid; several with commas.")
+        str, typer.Option(help="See `fewlabel metrics`; several with commas.")
     ] = "accuracy,intra-fid",
     scale: Annotated[
         str | None,
         typer.Option(help="Guidance scales, such as 1,2,4.", show_default="the method's"),
     ] = None,
     n: Annotated[int, typer.Option("-n", help="How many images of each class.")] = 100,
-    sampler: Annotated[str, typer.Option(help="See `fewlabel samplers`.")] = "dpm++",
+    sampler: Annotated[
+        str, typer.Option(help="See `fewlabel samplers`; several with commas.")
+    ] = "dpm++",
     steps: Annotated[
-        int | None, typer.Option(help="Steps of the sampler.", show_default="the sampler's")
+        str | None,
+        typer.Option(help="Steps of the sampler, such as 12,24.", show_default="the sampler's"),
     ] = None,
     extractor: Annotated[
         str,
@@ -37,7 +40,9 @@ def evaluate(
 
     Example: fewlabel evaluate runs/a --scale 1,2,4 --json
     """
+    from fewlabel.report.evaluation import figures_by_class, figures_by_draw
     from fewlabel.report.run_page import write_run_report
+    from fewlabel.report.terminal import print_table
     from fewlabel.run import load
 
     opened = load(run, device)
@@ -46,19 +51,18 @@ def evaluate(
         numbers_of("--scale", scale) if scale is not None else None,
         per_class=n,
         seed=seed,
-        sampler=sampler,
-        steps=steps,
+        sampler=sampler.split(","),
+        steps=[int(n) for n in numbers_of("--steps", steps)] if steps is not None else None,
         extractor=extractor,
     )
     if as_json:
         print_json(report.to_dict())
         write_run_report(opened, report, command=this_command())
         return
-    for figure in report.figures:
-        if figure.class_index is None:
-            interval = f"{figure.value:.3f}  [{figure.low:.3f}, {figure.high:.3f}]"
-            say(f"scale {figure.scale:<5g} {figure.metric:<10} {interval}")
-    say(f"{report.n_samples} samples a scale, extractor {report.extractor}")
+    print_table(figures_by_draw(report))
+    of_classes = figures_by_class(report, opened.class_names, report.draws[0].scale)
+    if of_classes is not None:
+        print_table(of_classes)
     for warning in report.warnings:
         say(f"note: {warning}")
     page = write_run_report(opened, report, command=this_command())

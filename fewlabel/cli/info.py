@@ -50,9 +50,9 @@ def metrics(as_json: Json = False) -> None:
 
     Example: fewlabel metrics
     """
-    from fewlabel.metrics.evaluate import METRICS
+    from fewlabel.metrics.table import METRICS
 
-    _list([{"name": name, "summary": summary} for name, (_, summary) in METRICS.items()], as_json)
+    _list([{"name": name, "summary": row.summary} for name, row in METRICS.items()], as_json)
 
 
 def _readable(value: Any) -> str:

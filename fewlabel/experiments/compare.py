@@ -35,7 +35,7 @@ from fewlabel.experiments.compare_cells import (
 )
 from fewlabel.files import write_json, write_text
 from fewlabel.methods import METHODS, find_method
-from fewlabel.metrics.evaluate import METRICS
+from fewlabel.metrics.table import find_metric
 from fewlabel.progress import Task as Progress
 from fewlabel.progress import track
 from fewlabel.training.plan import plan
@@ -152,8 +152,7 @@ def _checked(
     if not protocol.scales:
         raise UserError("there is no guidance scale to choose from; give --scale 1,2,4")
     for metric in protocol.metrics:
-        if metric not in METRICS:
-            raise UserError(f"metric {metric!r} is unknown; choose one of {', '.join(METRICS)}")
+        find_metric(metric)
     for listed, option in ((methods, "--methods"), (labels, "--labels")):
         if len(set(listed)) < max(1, len(listed)):
             raise UserError(f"{option} {','.join(listed)}: give each once, and at least one")

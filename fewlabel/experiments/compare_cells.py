@@ -29,7 +29,7 @@ Split = Literal["validation", "report"]
 CRITERION = "intra-fid"
 """What is least at the chosen scale and weight."""
 
-_METRICS_TO_CHOOSE = ("accuracy", CRITERION)
+_METRICS_TO_CHOOSE = ("accuracy", CRITERION, "precision", "recall")
 _SEED_TO_CHOOSE, _SEED = 1, 0
 _LEVELS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 _EXAMPLES = 2000

@@ -1,84 +1,34 @@
 """Judging a run: samples of every class, figures with intervals."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
+from itertools import product
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fewlabel.batch import UNLABELLED
 from fewlabel.data import Dataset, Splits
 from fewlabel.errors import UserError
-from fewlabel.metrics.accuracy import generation_hits
-from fewlabel.metrics.classwise import intra
 from fewlabel.metrics.extractors import find_extractor
 from fewlabel.metrics.feature_cache import dataset_features
 from fewlabel.metrics.features import Extractor
-from fewlabel.metrics.frechet import fid
-from fewlabel.metrics.intervals import Estimate, batch_means, proportion
 from fewlabel.metrics.judge import Judge, train_judge
-from fewlabel.metrics.report import Figure, Report
+from fewlabel.metrics.memorisation import Nearest, nearest
+from fewlabel.metrics.report import Draw, Figure, Report
+from fewlabel.metrics.table import Judged, find_metric
 from fewlabel.progress import track
 
 if TYPE_CHECKING:
-    from fewlabel.run import Run
+    from fewlabel.run import Run, Samples
 
-__all__ = ["METRICS", "evaluate"]
+__all__ = ["evaluate", "nearest_training"]
 
-_GROUPS = 5
 Reference = Literal["report", "validation"]
-
-
-@dataclass(frozen=True)
-class _Judged:
-    """Features and labels of real and generated images, and the verdicts on the latter."""
-
-    real: Tensor
-    real_labels: Tensor
-    fake: Tensor
-    fake_labels: Tensor
-    log_prob: Tensor
-
-    def group(self, index: int) -> "_Judged":
-        """One of `_GROUPS` equal parts of the generated images, each with all classes."""
-        size = len(self.fake) // _GROUPS
-        rows = slice(index * size, (index + 1) * size)
-        parts = self.fake[rows], self.fake_labels[rows], self.log_prob[rows]
-        return _Judged(self.real, self.real_labels, *parts)
-
-
-Figures = dict[int | None, Estimate]
-
-
-def _accuracy(judged: _Judged) -> Figures:
-    hits = generation_hits(judged.log_prob, judged.fake_labels)
-    classes = judged.fake_labels.unique().tolist()
-    of_classes = {label: proportion(hits[judged.fake_labels == label]) for label in classes}
-    return {None: proportion(hits), **of_classes}
-
-
-def _intra_fid(judged: _Judged) -> Figures:
-    def figures(part: _Judged) -> dict[int | None, float]:
-        mean, classes = intra(fid)(part.real, part.real_labels, part.fake, part.fake_labels)
-        return {None: mean} | dict(classes.items())
-
-    pooled = figures(judged)
-    groups = [figures(judged.group(index)) for index in range(_GROUPS)]
-    return {key: batch_means(pooled[key], [group[key] for group in groups]) for key in pooled}
-
-
-def _fid(judged: _Judged) -> Figures:
-    groups = [fid(judged.real, judged.group(index).fake) for index in range(_GROUPS)]
-    return {None: batch_means(fid(judged.real, judged.fake), groups)}
-
-
-METRICS: dict[str, tuple[Callable[[_Judged], Figures], str]] = {
-    "accuracy": (_accuracy, "share of samples that the judge gives the class asked for"),
-    "intra-fid": (_intra_fid, "Fréchet distance to the real images, mean over classes"),
-    "fid": (_fid, "Fréchet distance to the real images, all classes together"),
-}
+_WEAK = 0.8
 
 
 def evaluate(
@@ -88,8 +38,8 @@ def evaluate(
     *,
     per_class: int = 100,
     seed: int = 0,
-    sampler: str = "dpm++",
-    steps: int | None = None,
+    sampler: str | Sequence[str] = "dpm++",
+    steps: int | Sequence[int] | None = None,
     reference: Reference = "report",
     extractor: str | nn.Module | Extractor = "judge",
 ) -> Report:
@@ -97,16 +47,16 @@ def evaluate(
 
     Distances are between the features of the extractor; accuracy is the judge's in any case. The
     real images are the labelled ones outside the validation split; to choose a scale, those
-    of the validation split. Shares have Wilson's interval, distances that of batch means.
+    of the validation split. `fewlabel.metrics.table` tells the intervals.
 
     Args:
         run: the run.
-        metrics: names in `METRICS`.
+        metrics: names in `table.METRICS`.
         scales: guidance scales.
-        per_class: samples of each class, at least 10.
+        per_class: samples of each class, at least 10, and more for some metrics.
         seed: the seed of the samples; take another to choose than to report.
-        sampler: a name in `samplers.SAMPLERS`.
-        steps: grid points of the sampler; None for its default.
+        sampler: a name in `samplers.SAMPLERS`, or several.
+        steps: grid points of the sampler, or several numbers of them; None for its default.
         reference: whether the figures are to be reported or a choice is made by them.
         extractor: "judge", "inception:FILE", "transformers:NAME_OR_FOLDER", or a module that
             takes images in [−1, 1]; see `extractors.find_extractor`.
@@ -115,33 +65,36 @@ def evaluate(
         UserError: for an unknown metric, too few samples, a class without real images, or an
             extractor that cannot be had or cannot read the images.
     """
-    for name in metrics:
-        if name not in METRICS:
-            raise UserError(f"metric {name!r} is unknown; choose one of {', '.join(METRICS)}")
-    if per_class < 2 * _GROUPS:
-        raise UserError(f"{per_class} samples per class are too few; give at least {2 * _GROUPS}")
-    reader = find_extractor(extractor, run.dataset, run.device)
-    judge = reader if isinstance(reader, Judge) else train_judge(run.dataset)
-    chosen = _real(run.dataset, run.splits, reference)
-    real_labels = Tensor(run.dataset.labels[chosen]).long()
-    real_features = dataset_features(run.dataset, chosen, reader)
-    figures, n = [], per_class * len(run.class_names)
-    for scale in scales:
-        with track(f"sampling {run.config.method}, scale {scale:g}") as task:
-            how: dict[str, Any] = {
-                "sampler": sampler,
-                "steps": steps,
-                "seed": seed,
-                "progress": task,
-            }
-            drawn = run.draw(n=n, scale=scale, **how)
-        features, log_prob = judge.read(drawn.images)
-        if reader is not judge:
-            features, _ = reader.read(drawn.images)
-        judged = _Judged(real_features, real_labels, features, drawn.labels, log_prob)
+    _check_numbers(metrics, per_class)
+    samplers = [sampler] if isinstance(sampler, str) else list(sampler)
+    numbers = [steps] if steps is None or isinstance(steps, int) else list(steps)
+    dataset, splits = run.dataset, run.splits
+    reader = find_extractor(extractor, dataset, run.device)
+    judge = reader if isinstance(reader, Judge) else train_judge(dataset)
+    chosen = _real(dataset, splits, reference)
+    real, labels = dataset_features(dataset, chosen, reader), dataset.labels[chosen]
+    training = cache(lambda: dataset_features(dataset, splits.train, reader))
+    draws, figures, n = [], [], per_class * len(run.class_names)
+    for of, drawn in _drawn(run, n, seed, product(scales, samplers, numbers)):
+        features, own = reader.read(drawn.images)
+        log_prob = judge.read(drawn.images)[1]
+        judged = Judged(
+            real=real,
+            real_labels=torch.from_numpy(labels),
+            fake=features,
+            fake_labels=drawn.labels,
+            log_prob=log_prob,
+            own_log_prob=log_prob if own is None else own,
+            images=drawn.images,
+            dataset=dataset,
+            splits=splits,
+            training=training,
+        )
+        draws.append(of)
         for name in metrics:
-            for key, e in METRICS[name][0](judged).items():
-                figures.append(Figure(scale, name, key, e.value, e.low, e.high))
+            for key, e in find_metric(name).figures(judged).items():
+                place = of.scale, of.sampler, of.steps
+                figures.append(Figure(*place, name, key, e.value, e.low, e.high))
     return Report(
         run=str(run.folder),
         method=run.config.method,
@@ -150,9 +103,49 @@ def evaluate(
         extractor=reader.name,
         judge_accuracy=judge.accuracy.value if judge.accuracy else None,
         seed=seed,
+        draws=draws,
         figures=figures,
-        warnings=_warnings(metrics, judge, real_labels, per_class, real_features.shape[1]),
+        warnings=_warnings(metrics, judge, labels, per_class, real.shape),
     )
+
+
+def nearest_training(run: "Run", images: Tensor, extractor: str | nn.Module = "judge") -> Nearest:
+    """The training image nearest to each sample, between features of an extractor.
+
+    Args:
+        run: the run, whose training split counts, labelled or not.
+        images: samples, (n, C, H, W) in [−1, 1], or vectors (n, D).
+        extractor: see `evaluate`.
+
+    Returns:
+        Distances, and indices into the dataset; see `memorisation.nearest`.
+    """
+    reader = find_extractor(extractor, run.dataset, run.device)
+    found = nearest(
+        dataset_features(run.dataset, run.splits.train, reader), reader.read(images)[0]
+    )
+    return Nearest(found.distance, torch.from_numpy(run.splits.train)[found.index], found.ratio)
+
+
+def _check_numbers(metrics: Sequence[str], per_class: int) -> None:
+    for name in metrics:
+        least = find_metric(name).per_class
+        if per_class < least:
+            raise UserError(
+                f"{per_class} samples per class are too few for {name}; give at least {least}"
+            )
+
+
+def _drawn(
+    run: "Run", n: int, seed: int, settings: Iterable[tuple[float, str, int | None]]
+) -> Iterator[tuple[Draw, "Samples"]]:
+    """Samples of all classes at each scale, sampler and number of steps, and what they cost."""
+    for scale, sampler, steps in settings:
+        with track(f"sampling {run.config.method}, scale {scale:g}") as task:
+            drawn = run.draw(
+                n=n, scale=scale, sampler=sampler, steps=steps, seed=seed, progress=task
+            )
+        yield Draw(scale, sampler, drawn.steps, drawn.nfe, drawn.seconds), drawn
 
 
 def _real(dataset: Dataset, splits: Splits, reference: Reference) -> NDArray[np.int64]:
@@ -163,18 +156,29 @@ def _real(dataset: Dataset, splits: Splits, reference: Reference) -> NDArray[np.
 
 
 def _warnings(
-    metrics: Sequence[str], judge: Judge, real_labels: Tensor, per_class: int, width: int
+    metrics: Sequence[str],
+    judge: Judge,
+    real_labels: NDArray[np.int64],
+    per_class: int,
+    real_shape: tuple[int, ...],
 ) -> list[str]:
-    found = []
-    smallest = int(real_labels.bincount().min())
-    if "intra-fid" in metrics and min(smallest, per_class) <= width:
-        found.append(
-            f"intra-fid: the smallest class has {smallest} real and {per_class} generated images "
-            f"for {width} features; compare it between methods only, or give more samples"
-        )
+    """What weakens the figures."""
+    found, width = [], real_shape[1]
+    counts = {
+        "fid": (len(real_labels), per_class * len(np.unique(real_labels)), "there are"),
+        "intra-fid": (int(np.bincount(real_labels).min()), per_class, "the smallest class has"),
+    }
+    for name, (real, generated, where) in counts.items():
+        if name in metrics and min(real, generated) <= width:
+            unbiased = name.replace("fid", "kid")
+            found.append(
+                f"{name}: {where} {real} real and {generated} generated images for {width} "
+                f"features; compare it between methods only, give more samples (-n), or take "
+                f"{unbiased}, which has no bias"
+            )
     if judge.accuracy is None:
         found.append("accuracy: no labelled image was held out, the judge's own is unknown")
-    elif judge.accuracy.low < 0.8:
+    elif judge.accuracy.low < _WEAK:
         found.append(
             f"accuracy: the judge itself is right in {judge.accuracy.value:.0%} of real images "
             f"(95 % interval from {judge.accuracy.low:.0%}); its verdicts are weak evidence"

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Figure", "Report"]
+__all__ = ["Draw", "Figure", "Report"]
 
 
 @dataclass(frozen=True)
@@ -14,6 +14,8 @@ class Figure:
 
     Attributes:
         scale: guidance scale.
+        sampler: the sampler.
+        steps: its grid points.
         metric: such as "accuracy" or "intra-fid".
         class_index: the class it is for, or None for all.
         value: the figure.
@@ -22,6 +24,8 @@ class Figure:
     """
 
     scale: float
+    sampler: str
+    steps: int
     metric: str
     class_index: int | None
     value: float
@@ -36,6 +40,25 @@ class Figure:
 
 
 @dataclass(frozen=True)
+class Draw:
+    """Samples of all classes in one way, and what they cost.
+
+    Attributes:
+        scale: guidance scale.
+        sampler: the sampler.
+        steps: its grid points.
+        nfe: evaluations of the score network and of the classifier for each sample.
+        seconds: time for all of them.
+    """
+
+    scale: float
+    sampler: str
+    steps: int
+    nfe: int
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Report:
     """What `Run.evaluate` returns.
 
@@ -47,7 +70,8 @@ class Report:
         extractor: between whose features distances are.
         judge_accuracy: the judge's own accuracy on held-out real images, if known.
         seed: the seed of the samples.
-        figures: one for each scale, metric and class.
+        draws: how samples were drawn, one for each scale, sampler and number of steps.
+        figures: one for each draw, metric and class.
         warnings: what weakens the figures.
     """
 
@@ -58,6 +82,7 @@ class Report:
     extractor: str
     judge_accuracy: float | None
     seed: int
+    draws: Sequence[Draw]
     figures: Sequence[Figure]
     warnings: Sequence[str]
 
@@ -81,9 +106,17 @@ class Report:
         del document["figures"]
         return document
 
+    def way(self, of: Draw | Figure) -> str:
+        """The sampler and steps of a draw or figure, if the report has several; else nothing."""
+        several = len({(draw.sampler, draw.steps) for draw in self.draws}) > 1
+        return f"{of.sampler}, {of.steps} steps" if several else ""
+
     def plot(self, path: str | Path) -> Path:
         """Draw the figures against the guidance scale, to a PNG or SVG file."""
         from fewlabel.report.figures import scale_sweep
 
-        rows = [figure.to_dict() | {"method": self.method} for figure in self.figures]
+        rows = [
+            figure.to_dict() | {"method": self.way(figure) or self.method}
+            for figure in self.figures
+        ]
         return scale_sweep(rows, path)

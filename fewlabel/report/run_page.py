@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fewlabel.metrics.intervals import Estimate
 from fewlabel.metrics.report import Report
 from fewlabel.pictures.grid import class_grid
 from fewlabel.pictures.scatter import scatter
 from fewlabel.report.curves import training_curves
+from fewlabel.report.evaluation import figures_by_class, figures_by_draw, uncontested
 from fewlabel.report.figures import scale_sweep
 from fewlabel.report.measures import measure
 from fewlabel.report.page import Figure, Page, Section, write_page
@@ -161,51 +161,23 @@ def _samples(run: Run, scale: float, pictures: Path) -> Figure:
 
 
 def _evaluated(run: Run, report: Report, scale: float, pictures: Path) -> list[Section]:
-    """Figures over all classes at each scale, the sweep, and figures of each class."""
-    judge = "" if report.judge_accuracy is None else f", right in {report.judge_accuracy:.1%}"
-    caption = (
-        f"{report.n_samples} samples at each scale with seed {report.seed}, judged by "
-        f"{report.extractor}{judge}; 95 % intervals over samples of this one run. A scale is not "
-        "to be chosen by these figures."
-    )
-    overall = {(f.scale, f.metric): f for f in report.figures if f.class_index is None}
-    metrics = list(dict.fromkeys(metric for _, metric in overall))
-    scales = sorted({scale for scale, _ in overall})
-    values = {key: Estimate(f.value, f.low, f.high) for key, f in overall.items()}
-    rows = {f"{s:g}": [values.get((s, metric)) for metric in metrics] for s in scales}
-    table = _table(caption, "scale", metrics, rows)
+    """Figures over all classes of each draw, the sweep, and figures of each class."""
+    metrics = list(dict.fromkeys(figure.metric for figure in report.figures))
     figures: list[Figure] = []
-    if len(scales) > 1:
-        lines = [figure.to_dict() | {"method": report.method} for figure in report.figures]
+    if len({draw.scale for draw in report.draws}) > 1:
+        lines = [
+            figure.to_dict() | {"method": report.way(figure) or report.method}
+            for figure in report.figures
+        ]
         path = scale_sweep(lines, pictures / "sweep.png", metrics=metrics)
         shown = "The same figures against the guidance scale."
         figures.append(Figure(path, shown, "metrics against the guidance scale"))
+    table = figures_by_draw(report)
     sections = [Section("Figures", comparison=table, figures=figures, notes=report.warnings)]
-    if (of_classes := _of_classes(run, report, scale)) is not None:
+    of_classes = figures_by_class(report, run.class_names[:_CLASSES], scale)
+    if of_classes is not None:
         sections.append(Section("Figures of each class", comparison=of_classes))
     return sections
-
-
-def _of_classes(run: Run, report: Report, scale: float) -> Comparison | None:
-    """The figures of each class at one scale, if there are any."""
-    shown = [f for f in report.figures if f.scale == scale and f.class_index is not None]
-    found = {(f.class_index, f.metric): Estimate(f.value, f.low, f.high) for f in shown}
-    metrics = list(dict.fromkeys(metric for _, metric in found))
-    if not found:
-        return None
-    rows = {
-        name: [found.get((index, metric)) for metric in metrics]
-        for index, name in enumerate(run.class_names[:_CLASSES])
-    }
-    return _table(f"At scale {scale:g}.", "class", metrics, rows)
-
-
-def _table(
-    caption: str, head: str, metrics: Sequence[str], rows: Mapping[str, Sequence[Entry]]
-) -> Comparison:
-    """A table of one run: its rows are no rivals, so none is the best."""
-    columns = [measure(metric).column.uncontested() for metric in metrics]
-    return Comparison(caption, head, columns, rows)
 
 
 def _calibration(run: Run) -> Comparison | None:
@@ -225,7 +197,7 @@ def _calibration(run: Run) -> Comparison | None:
         for level, figures in levels.items()
     }
     caption = f"On held-out labelled examples, at the {kind} validation."
-    return _table(caption, "noise level", metrics, rows)
+    return uncontested(caption, "noise level", metrics, rows)
 
 
 def _text(metric: str, value: float | None) -> str | None:
