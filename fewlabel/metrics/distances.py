@@ -12,7 +12,7 @@ from torch import Tensor
 
 __all__ = ["between", "blocks", "smallest", "to_neighbour"]
 
-_ROWS = 2048
+_ROWS = 1024
 
 
 def blocks(x: Tensor) -> Iterator[tuple[slice, Tensor]]:
