@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fewlabel.metrics.evaluate import nearest_training
 from fewlabel.metrics.report import Report
-from fewlabel.pictures.grid import class_grid
+from fewlabel.pictures.grid import class_grid, pairs_sheet
 from fewlabel.pictures.scatter import scatter
 from fewlabel.report.curves import training_curves
 from fewlabel.report.evaluation import figures_by_class, figures_by_draw, uncontested
@@ -25,6 +26,8 @@ from fewlabel.run_folder import summary
 __all__ = ["labelled_examples", "run_page", "write_run_report"]
 
 _SHOWN, _POINTS, _LABELLED = 8, 200, 4
+_PAIRS = 2
+"""Samples of each class that are set beside their nearest training images."""
 _CLASSES = 20
 """So many classes have a row of samples and of figures."""
 _SEED = 0
@@ -33,15 +36,14 @@ _SEED = 0
 def write_run_report(
     run: Run,
     report: Report | None = None,
-    nearest: str | Path | None = None,
     command: str | None = None,
 ) -> Path:
     """Write RUN/report.html, one page that needs no other file.
 
     Args:
         run: a trained run.
-        report: its evaluation, if there is one.
-        nearest: a PNG of samples with their nearest training images, see `pairs_sheet`.
+        report: its evaluation, if there is one; then samples are set beside the training images
+            nearest to them, too.
         command: the shell command that evaluated it.
 
     Returns:
@@ -51,7 +53,7 @@ def write_run_report(
         UserError: the run lacks weights or its data, or a file cannot be written.
     """
     with TemporaryDirectory() as pictures:
-        page = run_page(run, Path(pictures), report, nearest, command)
+        page = run_page(run, Path(pictures), report, command)
         return write_page(run.folder.path / "report.html", page)
 
 
@@ -59,7 +61,6 @@ def run_page(
     run: Run,
     pictures: Path,
     report: Report | None = None,
-    nearest: str | Path | None = None,
     command: str | None = None,
 ) -> Page:
     """The page of a run; see `write_run_report`.
@@ -68,27 +69,29 @@ def run_page(
         run: a trained run.
         pictures: the folder that its pictures are written to; the page refers to them there.
         report: its evaluation, if there is one.
-        nearest: a PNG of samples with their nearest training images.
         command: the shell command that evaluated it.
     """
     config, scale = run.config, _scale(run, report)
+    names, each = run.class_names[:_CLASSES], _SHOWN if len(config.shape) > 1 else _POINTS
+    asked = torch.arange(len(names)).repeat_interleave(each)
+    drawn = run.sample(asked, len(asked), scale, seed=_SEED)
+    samples = dict(zip(names, drawn.split(each), strict=True))
     parts = [
         Section("What was trained on what", facts=_facts(run)),
-        Section("Samples by class", figures=(_samples(run, scale, pictures),)),
+        Section("Samples by class", figures=(_samples(run, scale, samples, pictures),)),
     ]
     if report is not None:
         parts += _evaluated(run, report, scale, pictures)
     if records := run.folder.records():
-        drawn = training_curves(records, pictures / "curves.png")
+        curves = training_curves(records, pictures / "curves.png")
         caption = "Training losses at each logging step; validation on held-out examples."
         alt = "losses and validation figures against the training step"
-        parts.append(Section("Training curves", figures=(Figure(drawn, caption, alt),)))
+        parts.append(Section("Training curves", figures=(Figure(curves, caption, alt),)))
     if (calibration := _calibration(run)) is not None:
         parts.append(Section("Calibration of the classifier", comparison=calibration))
-    if nearest is not None:
-        caption = "Samples above the training images nearest to them, the closest pairs first."
-        alt = "pairs of a sample and its nearest training image, with their distance"
-        parts.append(Section("Nearest training images", figures=(Figure(nearest, caption, alt),)))
+    if report is not None and len(config.shape) > 1:
+        pairs = _pairs(run, drawn[:: each // _PAIRS], pictures)
+        parts.append(Section("Nearest training images", figures=(pairs,)))
     parts.append(Section("Do it again", commands=_commands(run, command)))
     lead = f"{config.method} trained on {run.dataset.name}: {run.method.summary}"
     return Page(f"Run {run.folder.path.name}", lead, parts)
@@ -141,23 +144,30 @@ def _noise(process: Mapping[str, Any]) -> str:
     return f"{process['name']} ({settings})"
 
 
-def _samples(run: Run, scale: float, pictures: Path) -> Figure:
+def _samples(run: Run, scale: float, samples: Mapping[str, Tensor], pictures: Path) -> Figure:
     """Labelled examples and samples, a row a class; of vectors the first two coordinates."""
-    of_images = len(run.config.shape) > 1
-    n, names = (_SHOWN if of_images else _POINTS), run.class_names[:_CLASSES]
-    asked = torch.arange(len(names)).repeat_interleave(n)
-    drawn = run.sample(asked, len(asked), scale, seed=_SEED)
-    blocks = dict(zip(names, drawn.split(n), strict=True))
     title = f"{run.config.method}, scale {scale:g}"
-    more = len(run.class_names) - len(names)
+    more = len(run.class_names) - len(samples)
     rest = f" {more} more classes are not shown." if more else ""
-    if not of_images:
-        path = scatter(blocks, pictures / "samples.png", title)
-        return Figure(path, f"{n} samples of each class.{rest}", "samples in the plane by class")
-    labelled = {name: x for name, x in labelled_examples(run).items() if name in blocks}
-    path = class_grid({"labelled": labelled, title: blocks}, pictures / "samples.png")
+    if len(run.config.shape) == 1:
+        path = scatter(samples, pictures / "samples.png", title)
+        return Figure(path, f"{_POINTS} samples of each class.{rest}", "samples by class")
+    labelled = {name: x for name, x in labelled_examples(run).items() if name in samples}
+    path = class_grid({"labelled": labelled, title: samples}, pictures / "samples.png")
     caption = f"Left: labelled training images. Each row is a class asked for.{rest}"
     return Figure(path, caption, "labelled images and samples, a row a class")
+
+
+def _pairs(run: Run, drawn: Tensor, pictures: Path) -> Figure:
+    """Some samples above the training images nearest to them."""
+    found = nearest_training(run, drawn)
+    images = run.dataset.examples(found.index.numpy())
+    path = pairs_sheet(drawn, images, found.distance, pictures / "pairs.png")
+    caption = (
+        "Samples above the training images nearest to them by the judge's features, the closest "
+        "first. A copy is at distance 0."
+    )
+    return Figure(path, caption, "pairs of a sample and its nearest training image")
 
 
 def _evaluated(run: Run, report: Report, scale: float, pictures: Path) -> list[Section]:

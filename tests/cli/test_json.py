@@ -106,7 +106,10 @@ def test_evaluate(
     }
     assert (found["method"], found["labels"], found["n_samples"]) == ("cg-sc-all", "0.05", 100)
     rows = found["results"]
-    assert all(set(r) == {"scale", "metric", "class", "value", "low", "high"} for r in rows)
+    assert all(
+        set(r) == {"scale", "sampler", "steps", "metric", "class", "value", "low", "high"}
+        for r in rows
+    )
     whole = {(r["scale"], r["metric"]) for r in rows if r["class"] is None}
     assert whole == {(s, m) for s in (0.0, 2.0) for m in ("accuracy", "fid")}
     assert {r["class"] for r in rows if r["metric"] == "accuracy"} == {None, *range(10)}

@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 
 from fewlabel.metrics import Estimate
+from fewlabel.metrics.report import Draw, Report
 from fewlabel.metrics.report import Figure as Judged
-from fewlabel.metrics.report import Report
-from fewlabel.pictures.grid import pairs_sheet
 from fewlabel.report.comparison_page import comparison_of, comparison_page
 from fewlabel.report.figures import STYLES
 from fewlabel.report.label_curves import label_sweep
@@ -71,18 +70,19 @@ def pages(finished_run: Run, tmp_path_factory: pytest.TempPathFactory) -> dict[s
 
 
 def run_report(run: Run, folder: Path) -> Path:
+    ways = [(scale, steps) for scale in (1.0, 2.0, 4.0) for steps in (12, 24)]
+    draws = [Draw(scale, "dpm++", steps, 2 * steps, 9.0) for scale, steps in ways]
     figures = [
-        Judged(scale, metric, label, scale / 10, 0.05, 0.95)
-        for scale in (1.0, 2.0, 4.0)
+        Judged(scale, "dpm++", steps, metric, label, scale / 10, 0.05, 0.95)
+        for scale, steps in ways
         for metric in ("accuracy", "fid")
         for label in (None, *range(10))
     ]
-    report = Report("r", "cg-sc-all", "0.05", 200, "judge", 0.97, 0, figures, ["few samples"])
-    images = run.sample(n=12, steps=2)
-    distances = (images - images.flip(0)).flatten(1).norm(dim=1)
-    pairs = pairs_sheet(images, images.flip(0), distances, folder / "pairs.png")
+    report = Report(
+        "r", "cg-sc-all", "0.05", 200, "judge", 0.97, 0, draws, figures, ["few samples"]
+    )
     command = "fewlabel evaluate a-run-in-a-folder-with-a-long-name/of-many-words --scale 1,2,4"
-    return write_page(folder / "run.html", run_page(run, folder, report, pairs, command))
+    return write_page(folder / "run.html", run_page(run, folder, report, command))
 
 
 def comparison(folder: Path) -> Path:

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from fewlabel.metrics import Estimate
-from fewlabel.metrics.report import Figure, Report
+from fewlabel.metrics.evaluate import nearest_training
+from fewlabel.metrics.report import Draw, Figure, Report
 from fewlabel.report.page import Page, Section
 from fewlabel.report.run_page import labelled_examples, run_page, write_run_report
 from fewlabel.run import Run
@@ -18,14 +18,18 @@ from fewlabel.training.train import train
 def report_of(run: Run, scales: tuple[float, ...], with_classes: bool = True) -> Report:
     """An evaluation with figures that tell what they are of: 0.01 × scale, or the class."""
     figures = [
-        Figure(scale, metric, None, scale / 100, 0.0, 1.0)
+        Figure(scale, "dpm++", 24, metric, None, scale / 100, 0.0, 1.0)
         for scale in scales
         for metric in ("accuracy", "fid")
     ]
     if with_classes:
-        figures += [Figure(scales[0], "accuracy", i, i / 10, 0.0, 1.0) for i in range(10)]
+        figures += [
+            Figure(scales[0], "dpm++", 24, "accuracy", i, i / 10, 0.0, 1.0) for i in range(10)
+        ]
     warning = "fid: few samples"
-    return Report(str(run.folder), "cg", "0.05", 200, "judge-x", 0.97, 3, figures, [warning])
+    draws = [Draw(scale, "dpm++", 24, 48, 1.0) for scale in scales]
+    known = ("cg", "0.05", 200, "judge-x", 0.97, 3)
+    return Report(str(run.folder), *known, draws, figures, [warning])
 
 
 def sections(page: Page) -> Mapping[str, Section]:
@@ -128,15 +132,17 @@ def test_the_command_repeats_the_run(finished_run: Run, tmp_path: Path) -> None:
     assert second == evaluated
 
 
-def test_a_sheet_of_nearest_images_is_embedded(copied_run: Path, tmp_path: Path) -> None:
-    Image.new("RGB", (31, 17)).save(tmp_path / "pairs.png")
-    path = write_run_report(Run(copied_run, "cpu"), nearest=tmp_path / "pairs.png")
+def test_samples_are_set_beside_their_nearest_training_images(copied_run: Path) -> None:
+    run = Run(copied_run, "cpu")
+    path = write_run_report(run, report_of(run, (1.0,)))
     assert path == copied_run / "report.html"
-    html = path.read_text(encoding="utf-8")
-    assert "Nearest training images" in html
-    assert 'width="31" height="17"' in html
+    assert "Nearest training images" in path.read_text(encoding="utf-8")
     before = {p.name for p in copied_run.iterdir()} - {"report.html"}
     assert not any(name.endswith(".png") for name in before)
+    copies = run.dataset.examples(run.splits.train[[7, 3]])
+    found = nearest_training(run, copies)
+    assert found.index.tolist() == run.splits.train[[7, 3]].tolist()
+    assert found.distance.max() < 1e-4  # rounding: features of other batches
 
 
 def test_vectors_are_drawn_in_the_plane(tmp_path: Path, tiny: tuple[str, ...]) -> None:
