@@ -74,4 +74,4 @@ def _list(rows: list[dict[str, str]], as_json: bool) -> None:
         return
     for row in rows:
         source = f" ({row['source']})" if "source" in row else ""
-        say(f"{row['name']:<14} {row['summary']}{source}")
+        say(f"{row['name']:<15} {row['summary']}{source}")

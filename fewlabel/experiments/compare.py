@@ -15,13 +15,12 @@ from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
-from itertools import product
 from pathlib import Path
 from typing import Self
 
 import torch
 
-from fewlabel.data import absolute
+from fewlabel.data import absolute, open_dataset
 from fewlabel.errors import Interrupted, TrainingError, UserError
 from fewlabel.experiments.compare_cells import (
     Cell,
@@ -35,6 +34,7 @@ from fewlabel.experiments.compare_cells import (
 )
 from fewlabel.files import write_json, write_text
 from fewlabel.methods import METHODS, find_method
+from fewlabel.metrics.judge import train_judge
 from fewlabel.metrics.table import find_metric
 from fewlabel.progress import Task as Progress
 from fewlabel.progress import track
@@ -120,16 +120,18 @@ def run_comparison(
     protocol = _checked(protocol, methods, labels, seeds, draws, jobs)
     results = Results.open(out, protocol)
     score = _shared_score(out, protocol, methods)
+    train_judge(open_dataset(protocol.data, protocol.size))  # the processes share it
     repeats = _repeats(seeds, draws)
-    first = (Cell(method, amount, *repeats[0]) for amount, method in product(labels, methods))
-    groups = [candidates(cell) for cell in first]
-    total = sum(map(len, groups)) + len(groups) * (2 * len(repeats) - 1)
+    groups = [[candidates(Cell(m, amount, *repeats[0])) for m in methods] for amount in labels]
+    tried = sum(len(group) for of_labels in groups for group in of_labels)
+    total = tried + len(labels) * len(methods) * 2 * len(repeats)
     work = partial(perform, protocol=protocol, out=out, score=score)
     with track("comparison") as progress, _Workers(results, work, jobs, progress, total) as run:
-        run([_to_choose(cell, protocol) for group in groups for cell in group])
-        cells = list(_chosen_cells(results, groups, repeats))
-        run([_to_choose(cell, protocol) for cell in cells])
-        run([_to_report(results, cell) for cell in cells if cell not in results.failed])
+        for of_labels in groups:
+            run([_to_choose(cell, protocol) for group in of_labels for cell in group])
+            cells = list(_chosen_cells(results, of_labels, repeats))
+            run([_to_choose(cell, protocol) for cell in cells])
+            run([_to_report(results, cell) for cell in cells if cell not in results.failed])
     return results
 
 

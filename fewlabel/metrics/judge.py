@@ -5,10 +5,11 @@ between which distances are measured by default. It needs no download. It is tra
 dataset and cached; its own accuracy on held-out images is part of every report.
 """
 
+import json
 import math
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import cached_property
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from fewlabel.classifier import NoisyClassifier
 from fewlabel.config import FitConfig
 from fewlabel.data import Batches, Dataset, Splits, cache_folder, draw_splits
 from fewlabel.data.dataset import fingerprint_of
+from fewlabel.files import write_json
 from fewlabel.metrics.accuracy import generation_hits
 from fewlabel.metrics.features import in_parts, weights_key
 from fewlabel.metrics.intervals import Estimate, proportion
@@ -89,14 +91,23 @@ def train_judge(dataset: Dataset) -> Judge:
     checkpoints = Checkpoints(cache_folder() / "judges" / key)
     classifier = train_classifier(dataset, splits, checkpoints, "judge")
     judge = Judge(classifier, 1.0, None, f"judge-{key[:8]}")
+    measured = checkpoints.folder / "measured.json"
+    if not measured.exists():
+        write_json(measured, _measured(judge, dataset, splits))
+    known = json.loads(measured.read_text(encoding="utf-8"))
+    accuracy = Estimate(*known["accuracy"]) if known["accuracy"] else None
+    return Judge(classifier, known["scale"], accuracy, judge.name)
+
+
+def _measured(judge: Judge, dataset: Dataset, splits: Splits) -> dict[str, Any]:
+    """The scale of a judge's features, and its accuracy on held-out images."""
     features = torch.cat([judge.read(x)[0] for x in in_parts(dataset, splits.labelled)])
     indices = held_out(dataset, splits)
-    return Judge(
-        classifier,
-        scale=float(features.var(0).mean().sqrt()),
-        accuracy=accuracy_on(judge, dataset, indices) if len(indices) else None,
-        name=judge.name,
-    )
+    accuracy = accuracy_on(judge, dataset, indices) if len(indices) else None
+    return {
+        "scale": float(features.var(0).mean().sqrt()),
+        "accuracy": astuple(accuracy) if accuracy else None,
+    }
 
 
 def train_classifier(

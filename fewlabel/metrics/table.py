@@ -132,7 +132,7 @@ def _neighbours(name: str, real: Tensor, fake: Tensor) -> float:
 
 _OF_TWO_SETS: dict[str, tuple[Distance, str, int]] = {
     "fid": (fid, "Fréchet distance to the real images", 2),
-    "kid": (_kid, "kernel distance to the real images; unbiased, so fit for few samples", 2),
+    "kid": (_kid, "kernel distance to the real images, unbiased", 2),
     **{
         name: (partial(_neighbours, name), summary, NEIGHBOURS + 1)
         for name, summary in {
