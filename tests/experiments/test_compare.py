@@ -1,12 +1,16 @@
 """Comparisons: what is chosen by what, what is repeated, and what a failed cell does."""
 
+import html
 import json
+import shlex
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -27,7 +31,7 @@ METHODS = ["cg", "cg-sc-all", "cond"]
 def protocol(tiny: tuple[str, ...]) -> Protocol:
     """A comparison of seconds."""
     steps = ("score.fit.steps=6", "classifier.fit.steps=6", "score.sheet_every=0")
-    quick: dict[str, Any] = {"per_class": 10, "per_class_to_choose": 10, "steps": 3}
+    quick: dict[str, Any] = {"per_class": 10, "steps": 3}
     return Protocol(
         "digits",
         overrides=(*tiny, *steps),
@@ -227,3 +231,26 @@ def test_the_table_has_the_mean_over_draws_with_student_intervals(
     page = (results.out / "report.html").read_text()
     assert "fewlabel compare" in page
     assert f"--labels {LABELS} --seeds 2" in page
+
+
+def test_the_command_prints_one_document_and_repeats_nothing(
+    compared: Compared, protocol: Protocol, cli: Callable[..., SimpleNamespace]
+) -> None:
+    out = compared.results.out
+    sets = [word for override in protocol.overrides for word in ("--set", override)]
+    grid = ["--methods", ",".join(METHODS), "--labels", LABELS, "--seeds", 2, "--out", out]
+    how = ["--scale", "1,3", "--metrics", "accuracy,intra-fid", "-n", 10, "--steps", 3]
+    before = (out / "results.jsonl").read_bytes()
+    done = cli("compare", "digits", *grid, *how, *sets, "--json")
+    assert done.status == 0, done.err
+    document = json.loads(done.out)
+    assert document["failed"] == {}
+    assert (out / "results.jsonl").read_bytes() == before
+    told = [row for row in document["rows"] if row["metric"] == "intra-fid"]
+    assert {row["method"] for row in told} == set(METHODS)
+    # and the command on the page is one that goes on with the same comparison
+    page = html.unescape((out / "report.html").read_text())
+    again = next(line for line in page.splitlines() if "fewlabel compare digits" in line)
+    words = shlex.split(again[again.index("fewlabel compare") :].split("<")[0])
+    assert cli(*words[1:], "--json").status == 0
+    assert (out / "results.jsonl").read_bytes() == before
