@@ -5,7 +5,16 @@ from typing import Annotated
 
 import typer
 
-from fewlabel.cli.options import Json, Overrides, numbers_of, print_json, say
+from fewlabel.cli.options import (
+    Json,
+    Overrides,
+    Preset,
+    SamplerSteps,
+    Size,
+    numbers_of,
+    print_json,
+    say,
+)
 
 __all__ = ["compare"]
 
@@ -38,19 +47,13 @@ def compare(
     ] = "accuracy,intra-fid,fid,cas",
     n: Annotated[int, typer.Option("-n", help="Samples of each class that are reported.")] = 100,
     sampler: Annotated[str, typer.Option(help="See `fewlabel samplers`.")] = "dpm++",
-    steps: Annotated[
-        int | None, typer.Option(help="Steps of the sampler.", show_default="the sampler's")
-    ] = None,
+    steps: SamplerSteps = None,
     score: Annotated[
         Path | None,
         typer.Option(help="Share the score model of this run.", show_default="one is trained"),
     ] = None,
-    size: Annotated[
-        int | None, typer.Option(help="Side of the images.", show_default="the data's, at most 64")
-    ] = None,
-    preset: Annotated[
-        str | None, typer.Option(help="tiny or small.", show_default="by image size")
-    ] = None,
+    size: Size = None,
+    preset: Preset = None,
     jobs: Annotated[int, typer.Option(help="Cells computed at the same time.")] = 1,
     set_: Overrides = None,
     as_json: Json = False,

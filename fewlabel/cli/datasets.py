@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fewlabel.cli.options import Json, Strict, print_json, say
+from fewlabel.cli.options import Json, Size, Strict, print_json, say
 
 __all__ = ["datasets"]
 
@@ -16,9 +16,7 @@ def datasets(
     data: Annotated[
         str | None, typer.Argument(metavar="DATA", help="What to look at; leave out for a list.")
     ] = None,
-    size: Annotated[
-        int | None, typer.Option(help="Side of the images.", show_default="the data's, at most 64")
-    ] = None,
+    size: Size = None,
     out: Annotated[
         Path | None,
         typer.Option(help="The sheet of examples.", show_default="./NAME-sheet.png"),

@@ -4,7 +4,16 @@ from typing import Annotated
 
 import typer
 
-from fewlabel.cli.options import Json, RunPath, Seed, numbers_of, print_json, say, this_command
+from fewlabel.cli.options import (
+    Device,
+    Json,
+    RunPath,
+    Seed,
+    numbers_of,
+    print_json,
+    say,
+    this_command,
+)
 
 __all__ = ["evaluate"]
 
@@ -31,9 +40,7 @@ def evaluate(
         typer.Option(help="Features of distances: judge, inception:FILE, transformers:NAME."),
     ] = "judge",
     seed: Seed = 0,
-    device: Annotated[
-        str | None, typer.Option(help="cpu or cuda.", show_default="a GPU if there is one")
-    ] = None,
+    device: Device = None,
     as_json: Json = False,
 ) -> None:
     """Judge samples of every class: figures with 95 % intervals, and the page RUN/report.html.

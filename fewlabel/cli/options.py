@@ -12,10 +12,14 @@ from fewlabel.errors import UserError
 from fewlabel.progress import speaks
 
 __all__ = [
+    "Device",
     "Json",
     "Overrides",
+    "Preset",
     "RunPath",
+    "SamplerSteps",
     "Seed",
+    "Size",
     "Strict",
     "numbers_of",
     "print_json",
@@ -34,6 +38,22 @@ Strict = Annotated[
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change any field of the configuration."),
+]
+Device = Annotated[
+    str | None, typer.Option(help="cpu or cuda.", show_default="a GPU if there is one")
+]
+Size = Annotated[
+    int | None, typer.Option(help="Side of the images.", show_default="the data's, at most 64")
+]
+Preset = Annotated[
+    str | None,
+    typer.Option(
+        help="Network sizes and lengths: tiny, small, ddpm++, ncsn++.",
+        show_default="by image size",
+    ),
+]
+SamplerSteps = Annotated[
+    int | None, typer.Option(help="Steps of the sampler.", show_default="the sampler's")
 ]
 Seed = Annotated[int, typer.Option(help="Fixes the noise of the samples.")]
 

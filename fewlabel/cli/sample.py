@@ -5,7 +5,16 @@ from typing import Annotated
 
 import typer
 
-from fewlabel.cli.options import Json, RunPath, Seed, numbers_of, print_json, say
+from fewlabel.cli.options import (
+    Device,
+    Json,
+    RunPath,
+    SamplerSteps,
+    Seed,
+    numbers_of,
+    print_json,
+    say,
+)
 from fewlabel.errors import UserError
 
 __all__ = ["sample"]
@@ -32,17 +41,13 @@ def sample(
         float, typer.Option(help="Divides the classifier's logits: more makes it less sure.")
     ] = 1.0,
     sampler: Annotated[str, typer.Option(help="See `fewlabel samplers`.")] = "dpm++",
-    steps: Annotated[
-        int | None, typer.Option(help="Steps of the sampler.", show_default="the sampler's")
-    ] = None,
+    steps: SamplerSteps = None,
     seed: Seed = 0,
     batch_size: Annotated[int, typer.Option(help="How many are drawn together.")] = 256,
     out: Annotated[
         Path | None, typer.Option(help="The folder for the images.", show_default="RUN/samples")
     ] = None,
-    device: Annotated[
-        str | None, typer.Option(help="cpu or cuda.", show_default="a GPU if there is one")
-    ] = None,
+    device: Device = None,
     as_json: Json = False,
 ) -> None:
     """Draw images of a class, or of every class, and a grid of them.

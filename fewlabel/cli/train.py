@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from fewlabel.cli.options import Json, Overrides, Strict, print_json, say
+from fewlabel.cli.options import Device, Json, Overrides, Preset, Size, Strict, print_json, say
 
 __all__ = ["train"]
 
@@ -36,21 +36,15 @@ def train(
     score: Annotated[
         Path | None, typer.Option(help="Use the score model of this run, train a classifier only.")
     ] = None,
-    size: Annotated[
-        int | None, typer.Option(help="Side of the images.", show_default="the data's, at most 64")
-    ] = None,
-    preset: Annotated[
-        str | None, typer.Option(help="tiny or small.", show_default="by image size")
-    ] = None,
+    size: Size = None,
+    preset: Preset = None,
     steps: Annotated[
         int | None, typer.Option(help="Training steps of each stage.", show_default="the preset's")
     ] = None,
     seed: Annotated[
         int | None, typer.Option(help="Fixes labels, weights, order and noise.", show_default="0")
     ] = None,
-    device: Annotated[
-        str | None, typer.Option(help="cpu or cuda.", show_default="a GPU if there is one")
-    ] = None,
+    device: Device = None,
     config: Annotated[
         Path | None, typer.Option(help="Read settings from a YAML file, as RUN/config.yaml.")
     ] = None,

@@ -1,7 +1,7 @@
 """Judging a run: samples of every class, figures with intervals."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from functools import cache
+from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING, Literal
 
@@ -66,35 +66,17 @@ def evaluate(
             extractor that cannot be had or cannot read the images.
     """
     _check_numbers(metrics, per_class)
-    samplers = [sampler] if isinstance(sampler, str) else list(sampler)
-    numbers = [steps] if steps is None or isinstance(steps, int) else list(steps)
-    dataset, splits = run.dataset, run.splits
-    reader = find_extractor(extractor, dataset, run.device)
-    judge = reader if isinstance(reader, Judge) else train_judge(dataset)
-    chosen = _real(dataset, splits, reference)
-    real, labels = dataset_features(dataset, chosen, reader), dataset.labels[chosen]
-    training = cache(lambda: dataset_features(dataset, splits.train, reader))
-    draws, figures, n = [], [], per_class * len(run.class_names)
-    for of, drawn in _drawn(run, n, seed, product(scales, samplers, numbers)):
-        features, own = reader.read(drawn.images)
-        log_prob = judge.read(drawn.images)[1]
-        judged = Judged(
-            real=real,
-            real_labels=torch.from_numpy(labels),
-            fake=features,
-            fake_labels=drawn.labels,
-            log_prob=log_prob,
-            own_log_prob=log_prob if own is None else own,
-            images=drawn.images,
-            dataset=dataset,
-            splits=splits,
-            training=training,
-        )
-        draws.append(of)
-        for name in metrics:
-            for key, e in find_metric(name).figures(judged).items():
-                place = of.scale, of.sampler, of.steps
-                figures.append(Figure(*place, name, key, e.value, e.low, e.high))
+    reader = find_extractor(extractor, run.dataset, run.device)
+    judge = reader if isinstance(reader, Judge) else train_judge(run.dataset)
+    real = _real(run.dataset, run.splits, reference)
+    samplers = [sampler] if isinstance(sampler, str) else sampler
+    numbers = [steps] if steps is None or isinstance(steps, int) else steps
+    draws, figures, warnings, n = [], [], [], per_class * len(run.class_names)
+    for draw, drawn in _drawn(run, n, seed, product(scales, samplers, numbers)):
+        judged = _judged(run, reader, judge, real, drawn)
+        draws.append(draw)
+        figures += _figures(metrics, draw, judged)
+        warnings = _warnings(metrics, judged, judge, per_class)
     return Report(
         run=str(run.folder),
         method=run.config.method,
@@ -105,7 +87,7 @@ def evaluate(
         seed=seed,
         draws=draws,
         figures=figures,
-        warnings=_warnings(metrics, judge, labels, per_class, real.shape),
+        warnings=warnings,
     )
 
 
@@ -148,6 +130,34 @@ def _drawn(
         yield Draw(scale, sampler, drawn.steps, drawn.nfe, drawn.seconds), drawn
 
 
+def _judged(
+    run: "Run", reader: Extractor, judge: Judge, real: NDArray[np.int64], drawn: "Samples"
+) -> Judged:
+    """Samples, and the real images that count, as the extractor and the judge see them."""
+    dataset, splits = run.dataset, run.splits
+    (features, own), verdicts = reader.read(drawn.images), judge.read(drawn.images)[1]
+    return Judged(
+        real=dataset_features(dataset, real, reader),
+        real_labels=torch.from_numpy(dataset.labels[real]),
+        fake=features,
+        fake_labels=drawn.labels,
+        log_prob=verdicts,
+        own_log_prob=verdicts if own is None else own,
+        images=drawn.images,
+        dataset=dataset,
+        splits=splits,
+        training=partial(dataset_features, dataset, splits.train, reader),
+    )
+
+
+def _figures(metrics: Sequence[str], draw: Draw, judged: Judged) -> list[Figure]:
+    return [
+        Figure(draw.scale, draw.sampler, draw.steps, name, key, e.value, e.low, e.high)
+        for name in metrics
+        for key, e in find_metric(name).figures(judged).items()
+    ]
+
+
 def _real(dataset: Dataset, splits: Splits, reference: Reference) -> NDArray[np.int64]:
     """The labelled real images that count."""
     rest = np.setdiff1d(np.arange(len(dataset)), splits.validation)
@@ -155,26 +165,21 @@ def _real(dataset: Dataset, splits: Splits, reference: Reference) -> NDArray[np.
     return chosen[dataset.labels[chosen] != UNLABELLED]
 
 
-def _warnings(
-    metrics: Sequence[str],
-    judge: Judge,
-    real_labels: NDArray[np.int64],
-    per_class: int,
-    real_shape: tuple[int, ...],
-) -> list[str]:
+def _warnings(metrics: Sequence[str], judged: Judged, judge: Judge, per_class: int) -> list[str]:
     """What weakens the figures."""
-    found, width = [], real_shape[1]
-    counts = {
-        "fid": (len(real_labels), per_class * len(np.unique(real_labels)), "there are"),
-        "intra-fid": (int(np.bincount(real_labels).min()), per_class, "the smallest class has"),
+    found, width = [], judged.real.shape[1]
+    counts = judged.real_labels.bincount()
+    counts = counts[counts > 0]
+    sizes = {
+        "fid": (int(counts.sum()), per_class * len(counts), "there are"),
+        "intra-fid": (int(counts.min()), per_class, "the smallest class has"),
     }
-    for name, (real, generated, where) in counts.items():
+    for name, (real, generated, where) in sizes.items():
         if name in metrics and min(real, generated) <= width:
-            unbiased = name.replace("fid", "kid")
             found.append(
                 f"{name}: {where} {real} real and {generated} generated images for {width} "
-                f"features; compare it between methods only, give more samples (-n), or take "
-                f"{unbiased}, which has no bias"
+                "features; compare it between methods only, give more samples (-n), or take "
+                f"{name.replace('fid', 'kid')}, which has no bias"
             )
     if judge.accuracy is None:
         found.append("accuracy: no labelled image was held out, the judge's own is unknown")
