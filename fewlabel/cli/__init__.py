@@ -14,6 +14,7 @@ from fewlabel.cli.compare import compare
 from fewlabel.cli.datasets import datasets
 from fewlabel.cli.demo import demo
 from fewlabel.cli.evaluate import evaluate
+from fewlabel.cli.export import export
 from fewlabel.cli.import_ import import_
 from fewlabel.cli.info import info, methods, metrics, samplers
 from fewlabel.cli.reproduce import reproduce
@@ -61,6 +62,7 @@ for _command in (
     compare,
     demo,
     reproduce,
+    export,
     info,
     methods,
     datasets,
