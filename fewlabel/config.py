@@ -83,17 +83,30 @@ class ScoreConfig(_Section):
     `blocks` are those of Ho et al. 2020, or of DDPM++ or NCSN++ (Song et al. 2021). For vectors
     the model is a perceptron, with the first width and that many layers. Every `sheet_every` steps
     of its training a sheet of samples is drawn; 0 is never.
+
+    Of an imported model, `unet` is the configuration of diffusers' UNet2DModel in the place of
+    widths and the like, and `prediction` and `time_scale` are those of `fewlabel.score`.
     """
 
-    widths: Annotated[tuple[Width, ...], Field(min_length=1)]
+    unet: dict[str, Any] | None = None
+    widths: Annotated[tuple[Width, ...], Field(validate_default=True)] = ()
     layers: Count = 1
-    attention: tuple[bool, ...]
+    attention: Annotated[tuple[bool, ...], Field(validate_default=True)] = ()
     patch: Count = 1
     blocks: Literal["plain", "ddpm++", "ncsn++"] = "plain"
     embedding: Literal["positional", "fourier"] = "positional"
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    prediction: Literal["preconditioned", "noise", "clean", "velocity", "score"] = "preconditioned"
+    time_scale: Positive = 1.0
     sheet_every: Annotated[int, Field(ge=0)] = 500
     fit: FitConfig
+
+    @field_validator("widths")
+    @classmethod
+    def _some(cls, widths: tuple[int, ...], info: ValidationInfo) -> tuple[int, ...]:
+        if not widths and info.data.get("unet") is None:
+            raise ValueError("give at least one width")
+        return widths
 
     @field_validator("attention")
     @classmethod
@@ -150,6 +163,8 @@ class Config(Request):
     """The whole configuration, as `train` writes it to RUN/config.yaml.
 
     `precision` is that of the networks in training; None is bf16 on a GPU, float32 on a CPU.
+    `imported_from` is where the score model came from, if it was trained elsewhere: then the run
+    has no data.
     """
 
     preset: str
@@ -160,6 +175,7 @@ class Config(Request):
     score: ScoreConfig
     classifier: ClassifierConfig
     score_from: str | None = None
+    imported_from: str | None = None
 
     def fit(self, stage: str) -> FitConfig:
         """How the model of a stage, "score" or "classifier", is fitted."""

@@ -9,10 +9,11 @@ from torch import nn
 from fewlabel import process as processes
 from fewlabel.classifier import NoisyClassifier
 from fewlabel.config import ClassifierConfig, Config, ScoreConfig
+from fewlabel.errors import UserError
 from fewlabel.networks.convolutional import ConvClassifier
 from fewlabel.networks.encoder import EncoderClassifier
 from fewlabel.networks.perceptron import Perceptron
-from fewlabel.networks.unet import UNet
+from fewlabel.networks.unet import DiffusersUNet, UNet
 from fewlabel.randomness import generator_for
 from fewlabel.score import ScoreModel
 
@@ -31,7 +32,10 @@ def score_network(shape: tuple[int, ...], section: ScoreConfig, classes: int = 0
     """A score network for examples of a shape; conditional if `classes` is not 0."""
     if len(shape) == 1:
         return Perceptron(shape[0], shape[0], section.widths[0], section.layers, classes)
-    return _unet(shape[0], section, classes, section.dropout)
+    if section.unet is not None:
+        return DiffusersUNet(section.unet, unit=section.prediction == "score")
+    as_published = section.prediction != "preconditioned"
+    return _unet(shape[0], section, classes, section.dropout, as_published)
 
 
 def classifier_network(
@@ -67,6 +71,11 @@ def _resnet(*layers: int) -> Builder:
 def _encoder(
     channels: int, classes: int, section: ClassifierConfig, score: ScoreConfig
 ) -> nn.Module:
+    if score.unet is not None:
+        raise UserError(
+            "classifier.network=encoder: the imported score model has another network than those "
+            "of this package; choose conv, resnet18 or resnet34"
+        )
     return EncoderClassifier(_unet(channels, score), classes)
 
 
@@ -83,7 +92,8 @@ def build_score_model(config: Config, classes: int = 0) -> ScoreModel:
     """The untrained score model; its weights are a function of config.seed."""
     _seed_weights(config, "score")
     network = score_network(config.shape, config.score, classes)
-    model = ScoreModel(network, processes.from_config(config.process), config.sigma_data)
+    process, section = processes.from_config(config.process), config.score
+    model = ScoreModel(network, process, config.sigma_data, section.prediction, section.time_scale)
     return _channels_last(model)
 
 
@@ -97,9 +107,16 @@ def build_classifier(config: Config, classes: int) -> NoisyClassifier:
     return _channels_last(model)
 
 
-def _unet(channels: int, section: ScoreConfig, classes: int = 0, dropout: float = 0.0) -> UNet:
+def _unet(
+    channels: int,
+    section: ScoreConfig,
+    classes: int = 0,
+    dropout: float = 0.0,
+    as_published: bool = False,
+) -> UNet:
     levels = section.widths, section.layers, section.attention, section.patch
-    return UNet(channels, *levels, classes, section.blocks, section.embedding, dropout)
+    kind = section.blocks, section.embedding
+    return UNet(channels, *levels, classes, *kind, dropout, as_published)
 
 
 def _channels_last(model: Model) -> Model:

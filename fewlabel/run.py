@@ -97,6 +97,11 @@ class Run:
     @cached_property
     def dataset(self) -> Dataset:
         """The data the run was made from; an error if it has changed since."""
+        if self.config.imported_from is not None:
+            raise UserError(
+                f"{self.folder.path} was imported and has no data: train a classifier for it with "
+                f"`fewlabel train DATA --score {self.folder.path}`"
+            )
         dataset = open_dataset(self.config.data, self.config.size)
         self.splits.check(dataset, f"run folder {self.folder.path}")
         return dataset

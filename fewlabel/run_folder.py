@@ -205,6 +205,7 @@ def summary(folder: RunFolder) -> dict[str, Any]:
         "best": {stage: figures for stage, figures in best.items() if figures},
         "seconds": {stage: round(folder.seconds(stage), 1) for stage in stages},
         "score_from": config.score_from,
+        "imported_from": config.imported_from,
     }
 
 

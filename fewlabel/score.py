@@ -8,16 +8,28 @@ level (Karras et al. 2022, arXiv 2206.00364, table 1). In the coordinates u = x/
 
 with c_skip = σ_d²/(r²+σ_d²), c_out = r σ_d/√(r²+σ_d²), c_in = 1/√(r²+σ_d²), c_noise = ¼ log r,
 where σ_d is the standard deviation of the data.
+
+Networks that were published elsewhere are given x and the time, and predict one of these; k is
+their unit of time, or of noise:
+
+    "noise"       F(x, k t) = ε        s = −F/σ
+    "clean"       F(x, k t) = x0       s = (α F − x)/σ²
+    "velocity"    F(x, k t) = v        s = −(σ x + α F)/(σ (α² + σ²)),  v = α ε − σ x0
+    "score"       F(x, k σ) = s/k      s = k F
 """
 
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from fewlabel.process import Process, broadcast
 
-__all__ = ["ScoreFunction", "ScoreModel", "denoised", "score_weight"]
+__all__ = ["Prediction", "ScoreFunction", "ScoreModel", "denoised", "score_weight"]
+
+Prediction = Literal["preconditioned", "noise", "clean", "velocity", "score"]
+"""What a network predicts of what: as at the head of this page."""
 
 ScoreFunction = Callable[[Tensor, Tensor], Tensor]
 """(x: (B, ...), t: () or (B,)) → the score ∇_x log p_t(x), shaped like x."""
@@ -47,16 +59,29 @@ class ScoreModel(nn.Module):
             conditional one is F(u, c_noise, y) with labels y of shape (B,), −1 for none.
         process: the noise process whose scores are meant.
         sigma_data: standard deviation σ_d of the data, greater than 0.
+        prediction: what the network predicts; "preconditioned" is F as above.
+        time_scale: k, the network's unit of time or noise; of no account if preconditioned.
     """
 
-    def __init__(self, network: nn.Module, process: Process, sigma_data: float) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        process: Process,
+        sigma_data: float,
+        prediction: Prediction = "preconditioned",
+        time_scale: float = 1.0,
+    ) -> None:
         super().__init__()
         self.network = network
         self.process = process
         self.sigma_data = sigma_data
+        self.prediction = prediction
+        self.time_scale = time_scale
 
     def denoise(self, x: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
         """D(x, t, y) ≈ E[x0 | x_t = x, y], shaped like x; the arguments are those of `forward`."""
+        if self.prediction != "preconditioned":
+            return denoised(self(x, t, y), x, t, self.process)
         t = t.expand(len(x))
         ratio = self.process.noise_ratio(t)
         u = x / broadcast(self.process.alpha(t), x)
@@ -75,4 +100,15 @@ class ScoreModel(nn.Module):
             y: labels, (B,), −1 where there is none; for conditional networks only.
         """
         alpha, sigma = broadcast(self.process.alpha(t), x), broadcast(self.process.sigma(t), x)
-        return (alpha * self.denoise(x, t, y) - x) / sigma**2
+        if self.prediction == "preconditioned":
+            return (alpha * self.denoise(x, t, y) - x) / sigma**2
+        told = self.process.sigma(t) if self.prediction == "score" else t
+        labels = () if y is None else (y,)
+        output = self.network(x, self.time_scale * told.expand(len(x)), *labels)
+        if self.prediction == "score":
+            return self.time_scale * output
+        if self.prediction == "clean":
+            return (alpha * output - x) / sigma**2
+        if self.prediction == "velocity":
+            output = (sigma * x + alpha * output) / (alpha**2 + sigma**2)
+        return -output / sigma

@@ -20,7 +20,7 @@ from fewlabel.objectives import DenoisingScoreMatching
 from fewlabel.oracle import GaussianMixture
 from fewlabel.process import EDM, Process
 from fewlabel.randomness import StepRandom
-from fewlabel.score import ScoreModel, denoised, score_weight
+from fewlabel.score import Prediction, ScoreModel, denoised, score_weight
 
 every_process = pytest.mark.parametrize("process", PROCESSES, ids=PROCESS_NAMES)
 
@@ -51,6 +51,45 @@ def test_the_exact_denoiser_gives_the_exact_score(process: Process, sigma_data: 
     torch.testing.assert_close(
         model(x, level), mixture.score(process)(x, level), rtol=1e-8, atol=1e-8
     )
+
+
+class ExactPrediction(nn.Module):
+    """What a network of each kind says at its best, told k t, or k σ if it gives the score."""
+
+    def __init__(self, prediction: Prediction, process: Process, time_scale: float) -> None:
+        super().__init__()
+        self.prediction, self.process, self.time_scale = prediction, process, time_scale
+
+    def forward(self, x: Tensor, told: Tensor) -> Tensor:
+        told = told / self.time_scale
+        t = self.process.time_at(told) if self.prediction == "score" else told  # α is 1 then
+        score = three_classes().score(self.process)(x, t)
+        alpha, sigma = self.process.alpha(t)[:, None], self.process.sigma(t)[:, None]
+        noise, clean = -sigma * score, denoised(score, x, t, self.process)
+        return {
+            "noise": noise,
+            "clean": clean,
+            "velocity": alpha * noise - sigma * clean,
+            "score": score / self.time_scale,
+        }[self.prediction]
+
+
+@every_process
+@pytest.mark.parametrize("prediction", ["noise", "clean", "velocity", "score"])
+@pytest.mark.parametrize("time_scale", [0.5, 999.0])
+def test_whatever_is_predicted_gives_the_exact_score(
+    process: Process, prediction: Prediction, time_scale: float
+) -> None:
+    if prediction == "score" and process.name not in ("ve", "edm"):
+        pytest.skip("such networks are told σ of a process with α = 1")
+    x, t, _ = places(process)
+    network = ExactPrediction(prediction, process, time_scale)
+    model = ScoreModel(network, process, 0.5, prediction, time_scale)
+    expected = three_classes().score(process)
+    torch.testing.assert_close(model(x, t), expected(x, t), rtol=1e-7, atol=1e-7)
+    torch.testing.assert_close(model(x, t[20]), expected(x, t[20]), rtol=1e-7, atol=1e-7)
+    clean = denoised(expected(x, t), x, t, process)
+    torch.testing.assert_close(model.denoise(x, t), clean, rtol=1e-7, atol=1e-7)
 
 
 def posterior_mean(x: float, alpha: float, sigma: float) -> float:

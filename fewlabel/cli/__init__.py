@@ -14,6 +14,8 @@ from fewlabel.cli.compare import compare
 from fewlabel.cli.datasets import datasets
 from fewlabel.cli.demo import demo
 from fewlabel.cli.evaluate import evaluate
+from fewlabel.cli.export import export
+from fewlabel.cli.import_ import import_
 from fewlabel.cli.info import info, methods, metrics, samplers
 from fewlabel.cli.reproduce import reproduce
 from fewlabel.cli.sample import sample
@@ -60,6 +62,7 @@ for _command in (
     compare,
     demo,
     reproduce,
+    export,
     info,
     methods,
     datasets,
@@ -67,6 +70,7 @@ for _command in (
     metrics,
 ):
     app.command()(_command)
+app.command("import")(import_)  # Python keeps the word for itself
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
 """The score network: diffusers' UNet2DModel, given any image size and a noise level."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, cast
 
 import torch
@@ -13,7 +13,7 @@ from fewlabel.batch import UNLABELLED
 from fewlabel.networks.levels import DownLevel, UpLevel, initialise
 from fewlabel.networks.padding import padded
 
-__all__ = ["Blocks", "Embedding", "UNet"]
+__all__ = ["Blocks", "DiffusersUNet", "Embedding", "UNet"]
 
 Blocks = Literal["plain", "ddpm++", "ncsn++"]
 Embedding = Literal["positional", "fourier"]
@@ -38,6 +38,8 @@ class UNet(nn.Module):
         blocks: what the levels are made of.
         embedding: sines of 1000 c_noise, or random Fourier features of log r = 4 c_noise.
         dropout: probability in the residual blocks, in [0, 1).
+        as_published: for weights from elsewhere: in the place of c_noise comes what the model
+            embeds, the time or σ, and its output is as diffusers gives it.
     """
 
     def __init__(
@@ -51,9 +53,11 @@ class UNet(nn.Module):
         blocks: Blocks = "plain",
         embedding: Embedding = "positional",
         dropout: float = 0.0,
+        as_published: bool = False,
     ) -> None:
         super().__init__()
         self.patch, self.classes, self.embedding = patch, classes, embedding
+        self.as_published = as_published
         self.multiple = patch * 2 ** (len(widths) - 1)
         settings = {
             "in_channels": channels * patch**2,
@@ -81,10 +85,30 @@ class UNet(nn.Module):
             y = torch.full((len(u),), UNLABELLED, device=u.device)
         embedded = None if y is None else y + 1
         patches = functional.pixel_unshuffle(padded(u, self.multiple), self.patch)
+        if self.as_published:
+            return self.model(patches, c_noise, embedded).sample
         if self.embedding == "positional":
             return self.model(patches, c_noise * _TIMESTEPS_PER_UNIT, embedded).sample
         ratio = torch.exp(4 * c_noise)  # the model embeds its logarithm, and divides by it
         return self.model(patches, ratio, embedded).sample * ratio[:, None, None, None]
+
+
+class DiffusersUNet(nn.Module):
+    """F(x, time) as diffusers' UNet2DModel of any configuration gives it.
+
+    Args:
+        config: of the model, as its config.json has it.
+        unit: whether it was trained on images in [0, 1]; x are always in [-1, 1].
+    """
+
+    def __init__(self, config: Mapping[str, Any], unit: bool = False) -> None:
+        super().__init__()
+        self.model = cast(nn.Module, UNet2DModel.from_config(dict(config)))
+        self.unit = unit
+
+    def forward(self, x: Tensor, time: Tensor) -> Tensor:
+        """(B, C, H, W) and (B,) → (B, C, H, W)."""
+        return self.model((x + 1) / 2 if self.unit else x, time).sample
 
 
 def _plain(settings: dict[str, Any], layers: int, attention: Sequence[bool]) -> UNet2DModel:
@@ -103,10 +127,10 @@ def _published(
 ) -> UNet2DModel:
     """The model of DDPM++, or of NCSN++ with its image pyramid: all but the levels is diffusers'.
 
-    Normalisations have 32 groups for widths that 128 divides, as published, fewer for others.
+    Normalisations have 32 groups, or one for every 4 channels where that is fewer, as published.
     """
     widths, count = settings["block_out_channels"], len(attention)
-    groups = math.gcd(*(width // 4 for width in widths), 32)
+    groups = math.gcd(*(width // 4 for width in widths), 32)  # until all is built
     model: Any = UNet2DModel(
         layers_per_block=0,  # the levels follow
         down_block_types=("DownBlock2D",) * count,
@@ -130,5 +154,14 @@ def _published(
         down.append(DownLevel(above, width, layers, attends, not last, image, **shared))
         up.insert(0, UpLevel(below, width, above, layers + 1, attends, level > 0, **shared))
     model.down_blocks, model.up_blocks = nn.ModuleList(down), nn.ModuleList(up)
+    for module in model.modules():
+        if isinstance(module, nn.GroupNorm):
+            module.num_groups = _groups(module.num_channels)
     initialise(model, model.conv_out)
     return model
+
+
+def _groups(channels: int) -> int:
+    """Groups of a normalisation; where 32 do not divide the channels, as many as do."""
+    groups = min(channels // 4, 32)
+    return groups if channels % groups == 0 else math.gcd(channels // 4, 32)

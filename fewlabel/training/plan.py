@@ -90,13 +90,15 @@ def plan(
     label_seed = request.seed if request.label_seed is None else request.label_seed
     splits = draw_splits(dataset, request.labels, label_seed)
     asked["preset"] = request.preset or presets.preset_for(dataset.shape)
+    source, shared = score or asked.get("score_from"), {}
+    if source:
+        shared = _shared_score(Path(source), request.method, dataset)
+        asked |= shared
     asked.setdefault("sigma_data", _spread(dataset, splits))
     values = _merged(_preset(asked), asked) | {"shape": dataset.shape}
     if len(dataset.shape) > 1:
         values["size"] = dataset.shape[-1]
-    values = _merged(_default_weights(asked["method"]), values)
-    if shared := score or values.get("score_from"):
-        values |= _shared_score(Path(shared), request.method, dataset)
+    values = _merged(_default_weights(asked["method"]), values) | shared
     resolved = validated(values, "configuration", Config)
     process.from_config(resolved.process | resolved.classifier.process)
     _check_weights(resolved)
@@ -112,7 +114,9 @@ def _preset(asked: Mapping[str, Any]) -> dict[str, Any]:
     preset = presets.preset_values(asked["preset"], asked["sigma_data"])
     process = asked.get("process")
     name = process.get("name") if isinstance(process, Mapping) else None
-    return preset if name in (None, preset["process"]["name"]) else preset | {"process": {}}
+    if name in (None, preset["process"]["name"]):
+        return preset
+    return preset | {"process": {}, "classifier": preset["classifier"] | {"process": {}}}
 
 
 def _spread(dataset: Dataset, splits: Splits) -> float:
@@ -186,8 +190,10 @@ def _shared_score(folder: Path, method: str, dataset: Dataset) -> dict[str, Any]
             f"the score model of {folder} makes examples of {_size(source.shape)}, "
             f"{dataset.name} has {_size(dataset.shape)}; give --size {source.size} or another run"
         )
-    shared = source.model_dump(include={"score", "process", "sigma_data"})
-    return shared | {"score_from": str(folder.resolve())}
+    keys = {"score", "process"}
+    if source.score.prediction == "preconditioned":  # others do not depend on it
+        keys.add("sigma_data")
+    return source.model_dump(include=keys) | {"score_from": str(folder.resolve())}
 
 
 def _size(shape: tuple[int, ...]) -> str:
