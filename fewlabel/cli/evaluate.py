@@ -4,7 +4,16 @@ from typing import Annotated
 
 import typer
 
-from fewlabel.cli.options import Json, RunPath, Seed, numbers_of, print_json, say, this_command
+from fewlabel.cli.options import (
+    Compiled,
+    Json,
+    RunPath,
+    Seed,
+    numbers_of,
+    print_json,
+    say,
+    this_command,
+)
 
 __all__ = ["evaluate"]
 
@@ -34,6 +43,7 @@ def evaluate(
     device: Annotated[
         str | None, typer.Option(help="cpu or cuda.", show_default="a GPU if there is one")
     ] = None,
+    compile_: Compiled = False,
     as_json: Json = False,
 ) -> None:
     """Judge samples of every class: figures with 95 % intervals, and the page RUN/report.html.
@@ -45,7 +55,7 @@ def evaluate(
     from fewlabel.report.terminal import print_table
     from fewlabel.run import load
 
-    opened = load(run, device)
+    opened = load(run, device, compile_)
     report = opened.evaluate(
         metrics.split(","),
         numbers_of("--scale", scale) if scale is not None else None,

@@ -12,9 +12,14 @@ from fewlabel.errors import UserError
 from fewlabel.progress import speaks
 
 __all__ = [
+    "Compiled",
+    "DryRun",
+    "Gpu",
     "Json",
     "Overrides",
+    "Recipe",
     "RunPath",
+    "ScaleDown",
     "Seed",
     "Strict",
     "numbers_of",
@@ -34,6 +39,21 @@ Strict = Annotated[
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change any field of the configuration."),
+]
+Compiled = Annotated[
+    bool,
+    typer.Option("--compile", help="Compile the score model first: minutes, for many samples."),
+]
+Recipe = Annotated[str | None, typer.Option(help="Published settings; see `fewlabel recipes`.")]
+ScaleDown = Annotated[
+    bool, typer.Option("--scale-down", help="The recipe with small networks and few steps.")
+]
+DryRun = Annotated[
+    bool,
+    typer.Option("--dry-run", help="Check everything, tell what it would cost, write nothing."),
+]
+Gpu = Annotated[
+    str, typer.Option(help="The GPU whose hours --dry-run tells, such as h100, rtx4090, v100.")
 ]
 Seed = Annotated[int, typer.Option(help="Fixes the noise of the samples.")]
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from fewlabel.cli.options import Json, RunPath, Seed, numbers_of, print_json, say
+from fewlabel.cli.options import Compiled, Json, RunPath, Seed, numbers_of, print_json, say
 from fewlabel.errors import UserError
 
 __all__ = ["sample"]
@@ -43,6 +43,7 @@ def sample(
     device: Annotated[
         str | None, typer.Option(help="cpu or cuda.", show_default="a GPU if there is one")
     ] = None,
+    compile_: Compiled = False,
     as_json: Json = False,
 ) -> None:
     """Draw images of a class, or of every class, and a grid of them.
@@ -53,7 +54,7 @@ def sample(
     from fewlabel.run import load
 
     document = draw_to_folder(
-        load(run, device),
+        load(run, device, compile_),
         out or run / "samples",
         label=label,
         n=n,

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from fewlabel import launched
 from fewlabel.batch import UNLABELLED
 from fewlabel.data import Dataset, Splits
 from fewlabel.errors import UserError
@@ -47,7 +48,8 @@ def evaluate(
 
     Distances are between the features of the extractor; accuracy is the judge's in any case. The
     real images are the labelled ones outside the validation split; to choose a scale, those
-    of the validation split. `fewlabel.metrics.table` tells the intervals.
+    of the validation split. `fewlabel.metrics.table` tells the intervals. Several processes that
+    were launched together draw the samples together; then all but the main one end.
 
     Args:
         run: the run.
@@ -68,14 +70,19 @@ def evaluate(
     _check_numbers(metrics, per_class)
     samplers = [sampler] if isinstance(sampler, str) else list(sampler)
     numbers = [steps] if steps is None or isinstance(steps, int) else list(steps)
+    n = per_class * len(run.class_names)
+    samples = _drawn(run, n, seed, product(scales, samplers, numbers))
+    if launched.number() > 1:
+        samples = iter(list(samples))  # all are drawn together, the judge is the main process's
+        launched.go_on_alone()
     dataset, splits = run.dataset, run.splits
     reader = find_extractor(extractor, dataset, run.device)
     judge = reader if isinstance(reader, Judge) else train_judge(dataset)
     chosen = _real(dataset, splits, reference)
     real, labels = dataset_features(dataset, chosen, reader), dataset.labels[chosen]
     training = cache(lambda: dataset_features(dataset, splits.train, reader))
-    draws, figures, n = [], [], per_class * len(run.class_names)
-    for of, drawn in _drawn(run, n, seed, product(scales, samplers, numbers)):
+    draws, figures = [], []
+    for of, drawn in samples:
         features, own = reader.read(drawn.images)
         log_prob = judge.read(drawn.images)[1]
         judged = Judged(
