@@ -14,7 +14,7 @@ from fewlabel.cli.compare import compare
 from fewlabel.cli.datasets import datasets
 from fewlabel.cli.demo import demo
 from fewlabel.cli.evaluate import evaluate
-from fewlabel.cli.info import info, methods, metrics, samplers
+from fewlabel.cli.info import info, methods, metrics, recipes, samplers
 from fewlabel.cli.reproduce import reproduce
 from fewlabel.cli.sample import sample
 from fewlabel.cli.train import train
@@ -65,6 +65,7 @@ for _command in (
     datasets,
     samplers,
     metrics,
+    recipes,
 ):
     app.command()(_command)
 
