@@ -162,7 +162,8 @@ class Request(_Section):
 class Config(Request):
     """The whole configuration, as `train` writes it to RUN/config.yaml.
 
-    `precision` is that of the networks in training; None is bf16 on a GPU, float32 on a CPU.
+    `precision` is that of the networks in training; None is bf16 on a GPU, float32 on a CPU. With
+    `compile` the frozen score model is compiled that a classifier is trained beside.
     `imported_from` is where the score model came from, if it was trained elsewhere: then the run
     has no data.
     """
@@ -172,10 +173,16 @@ class Config(Request):
     sigma_data: Positive
     process: dict[str, Any]
     precision: Literal["no", "bf16", "fp16"] | None = None
+    compile: bool = False
     score: ScoreConfig
     classifier: ClassifierConfig
     score_from: str | None = None
     imported_from: str | None = None
+
+    @field_validator("precision", mode="before")
+    @classmethod
+    def _no_is_a_word(cls, precision: Any) -> Any:
+        return "no" if precision is False else precision  # YAML reads no as false
 
     def fit(self, stage: str) -> FitConfig:
         """How the model of a stage, "score" or "classifier", is fitted."""

@@ -1,5 +1,6 @@
 """From a configuration to the two models of a run."""
 
+import shutil
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -24,6 +25,7 @@ __all__ = [
     "build_classifier",
     "build_score_model",
     "classifier_network",
+    "compile_model",
     "score_network",
 ]
 
@@ -105,6 +107,20 @@ def build_classifier(config: Config, classes: int) -> NoisyClassifier:
     process = processes.from_config(config.process | section.process)
     model = NoisyClassifier(network, process, config.sigma_data, section.energy)
     return _channels_last(model)
+
+
+def compile_model(model: nn.Module, device: torch.device) -> None:
+    """Compile a frozen model in place.
+
+    Not one that trains or is differentiated: torch.compile cannot differentiate twice, and its
+    gradients of the score network were wrong (all zero, torch 2.13 on a CPU).
+
+    Raises:
+        UserError: if there is no C++ compiler, which compiling for a CPU needs.
+    """
+    if device.type == "cpu" and not any(map(shutil.which, ("c++", "g++", "clang++"))):
+        raise UserError("compiling for a CPU needs a C++ compiler such as g++; leave it out")
+    model.compile(dynamic=False)
 
 
 def _unet(

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from fewlabel import guidance, samplers
+from fewlabel import guidance, launched, samplers
 from fewlabel.classifier import NoisyClassifier
 from fewlabel.config import Config
 from fewlabel.data import Dataset, Splits, open_dataset
 from fewlabel.errors import UserError
 from fewlabel.methods import Method, find_method
-from fewlabel.models import build_classifier, build_score_model
+from fewlabel.models import build_classifier, build_score_model, compile_model
 from fewlabel.progress import Task
 from fewlabel.run_folder import RunFolder
 from fewlabel.score import ScoreModel
@@ -57,16 +57,21 @@ class Run:
     Args:
         folder: the run's folder.
         device: where to compute, such as "cpu" or "cuda"; by default a GPU if there is one.
+        compiled: compile the score model to sample from, which takes minutes once and pays for
+            many samples; the classifier, which is differentiated, never is.
 
     Raises:
         UserError: if the folder is no run.
     """
 
-    def __init__(self, folder: str | os.PathLike[str], device: str | None = None) -> None:
+    def __init__(
+        self, folder: str | os.PathLike[str], device: str | None = None, compiled: bool = False
+    ) -> None:
         self.folder = RunFolder(folder)
         self.config: Config = self.folder.read_config()
         self.splits: Splits = self.folder.read_splits()
         self.device = find_device(device)
+        self._compiled = compiled
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -82,7 +87,10 @@ class Run:
     def score_model(self) -> ScoreModel:
         """The score model, with averaged weights; see `RunFolder.average`."""
         classes = len(self.class_names) if self.method.conditional else 0
-        return self._trained(build_score_model(self.config, classes), "score")
+        model = self._trained(build_score_model(self.config, classes), "score")
+        if self._compiled:
+            compile_model(model, self.device)
+        return model
 
     @cached_property
     def classifier(self) -> NoisyClassifier:
@@ -145,7 +153,8 @@ class Run:
     ) -> Samples:
         """Draw images of a class and count what they cost.
 
-        Image i depends on (seed, i) and its class alone, not on n or the batch size.
+        Image i depends on (seed, i) and its class alone, not on n or the batch size. Of several
+        processes that were launched together each draws a share, and each gets all images.
 
         Args:
             label: a class by index or name, one class a sample, or None for all classes in turn.
@@ -168,11 +177,12 @@ class Run:
             raise UserError(f"batch size {batch_size} is not positive; 256 is usual")
         process, times = self.score_model.process, self._times(interval)
         score, likelihood = self._counted(temperature)
-        began, drawn = time.monotonic(), []
-        for start in range(0, n, batch_size):
+        began, drawn = time.monotonic(), [torch.empty(0, *self.config.shape)]
+        share = launched.own_share(n)
+        for start in share[::batch_size]:
             if progress:
-                progress.set(start, n)
-            of_batch = labels[start : start + batch_size].to(self.device)
+                progress.set(start - share.start, len(share))
+            of_batch = labels[start : min(start + batch_size, share.stop)].to(self.device)
             shape = (len(of_batch), *self.config.shape)
             guided = guidance.of_kind(
                 self.method.guidance, score, likelihood, of_batch, scale, times
@@ -181,9 +191,10 @@ class Run:
             x = samplers.sample(guided, process, shape, sampler, steps, seed, *where)
             drawn.append(x.cpu())
         if progress:
-            progress.set(n, n)
-        calls = (score.calls + likelihood.calls) // len(drawn)
-        x = torch.cat(drawn) if len(self.config.shape) == 1 else torch.cat(drawn).clamp(-1, 1)
+            progress.set(len(share), len(share))
+        calls = (score.calls + likelihood.calls) // max(1, len(drawn) - 1)
+        x = launched.gathered(torch.cat(drawn), n)
+        x = x if len(self.config.shape) == 1 else x.clamp(-1, 1)
         steps = steps or samplers.SAMPLERS[sampler].steps
         return Samples(x, labels, scale, steps, calls, time.monotonic() - began)
 
@@ -271,21 +282,24 @@ class Run:
         return model.to(self.device).eval().requires_grad_(False)
 
 
-def load(folder: str | os.PathLike[str], device: str | None = None) -> Run:
+def load(folder: str | os.PathLike[str], device: str | None = None, compiled: bool = False) -> Run:
     """Open a run folder to sample from it and to judge it.
 
     Args:
         folder: what `train` made.
         device: where to compute, such as "cpu" or "cuda"; by default a GPU if there is one.
+        compiled: compile the score model, see `Run`.
 
     Raises:
         UserError: if the folder is no run.
     """
-    return Run(folder, device)
+    return Run(folder, device, compiled)
 
 
 def find_device(name: str | None) -> torch.device:
-    """The device of a name; by default a GPU if there is one.
+    """The device of a name; by default a GPU if there is one, and each process has its own.
+
+    On a GPU products of float32 are rounded to TF32 from then on.
 
     Raises:
         UserError: if there is no such device.
@@ -297,7 +311,9 @@ def find_device(name: str | None) -> torch.device:
         raise UserError(f"device {name!r} is unknown; give cpu or cuda") from None
     if device.type == "cuda" and not gpu:
         raise UserError(f"device {name!r}: this machine has no such GPU; give cpu")
-    return device
+    if device.type == "cuda":
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+    return launched.device_of_process(name == "cpu") if launched.number() > 1 else device
 
 
 class _Counted:

@@ -16,7 +16,7 @@ from fewlabel.cli.demo import demo
 from fewlabel.cli.evaluate import evaluate
 from fewlabel.cli.export import export
 from fewlabel.cli.import_ import import_
-from fewlabel.cli.info import info, methods, metrics, samplers
+from fewlabel.cli.info import info, methods, metrics, recipes, samplers
 from fewlabel.cli.reproduce import reproduce
 from fewlabel.cli.sample import sample
 from fewlabel.cli.train import train
@@ -68,6 +68,7 @@ for _command in (
     datasets,
     samplers,
     metrics,
+    recipes,
 ):
     app.command()(_command)
 app.command("import")(import_)  # Python keeps the word for itself

@@ -6,10 +6,14 @@ from typing import Annotated
 import typer
 
 from fewlabel.cli.options import (
+    DryRun,
+    Gpu,
     Json,
     Overrides,
     Preset,
+    Recipe,
     SamplerSteps,
+    ScaleDown,
     Size,
     numbers_of,
     print_json,
@@ -22,11 +26,19 @@ __all__ = ["compare"]
 def compare(
     data: Annotated[str, typer.Argument(metavar="DATA", help="Images, as `train` takes them.")],
     methods: Annotated[
-        str, typer.Option(help="Methods with commas; see `fewlabel methods`.")
-    ] = "cg,cg-dlsm,cg-sc-all,cfg-all",
+        str | None,
+        typer.Option(
+            help="Methods with commas; see `fewlabel methods`.",
+            show_default="the recipe's, or cg,cg-dlsm,cg-sc-all,cfg-all",
+        ),
+    ] = None,
     labels: Annotated[
-        str, typer.Option(help="Amounts of labels with commas, such as 4/class,0.05,all.")
-    ] = "0.05",
+        str | None,
+        typer.Option(
+            help="Amounts of labels with commas, such as 4/class,0.05,all.",
+            show_default="the recipe's, or 0.05",
+        ),
+    ] = None,
     seeds: Annotated[int, typer.Option(help="Seeds of training.")] = 1,
     draws: Annotated[
         int | None,
@@ -43,10 +55,24 @@ def compare(
         ),
     ] = None,
     metrics: Annotated[
-        str, typer.Option(help="What is reported; see `fewlabel metrics`.")
-    ] = "accuracy,intra-fid,fid,cas",
-    n: Annotated[int, typer.Option("-n", help="Samples of each class that are reported.")] = 100,
-    sampler: Annotated[str, typer.Option(help="See `fewlabel samplers`.")] = "dpm++",
+        str | None,
+        typer.Option(
+            help="What is reported; see `fewlabel metrics`.",
+            show_default="the recipe's, or accuracy,intra-fid,fid,cas",
+        ),
+    ] = None,
+    n: Annotated[
+        int | None,
+        typer.Option(
+            "-n",
+            help="Samples of each class that are reported.",
+            show_default="the recipe's, or 100",
+        ),
+    ] = None,
+    sampler: Annotated[
+        str | None,
+        typer.Option(help="See `fewlabel samplers`.", show_default="the recipe's, or dpm++"),
+    ] = None,
     steps: SamplerSteps = None,
     score: Annotated[
         Path | None,
@@ -55,7 +81,18 @@ def compare(
     size: Size = None,
     preset: Preset = None,
     jobs: Annotated[int, typer.Option(help="Cells computed at the same time.")] = 1,
+    extractor: Annotated[
+        str | None,
+        typer.Option(
+            help="Features of distances: judge, inception:FILE, transformers:NAME.",
+            show_default="judge",
+        ),
+    ] = None,
     set_: Overrides = None,
+    recipe: Recipe = None,
+    scale_down: ScaleDown = False,
+    dry_run: DryRun = False,
+    gpu: Gpu = "a100",
     as_json: Json = False,
 ) -> None:
     """Compare methods on the same labels, every scale and weight chosen on a validation split.
@@ -66,25 +103,38 @@ def compare(
     Example: fewlabel compare digits --methods cg,cg-sc-all --labels 2/class,0.05 --out cmp
     """
     from fewlabel.experiments.compare import run_comparison
-    from fewlabel.experiments.compare_cells import Protocol
     from fewlabel.experiments.compare_results import write_results
+    from fewlabel.experiments.cost import estimate_comparison
+    from fewlabel.experiments.grid import grid
+    from fewlabel.report.costs import comparison_costs
 
-    scales = Protocol.scales if scale is None else tuple(numbers_of("--scale", scale))
-    protocol = Protocol(
+    asked = grid(
         data,
-        size,
-        preset,
-        tuple(set_ or ()),
-        scales,
-        metrics=tuple(metrics.split(",")),
+        recipe,
+        scale_down,
+        methods.split(",") if methods is not None else None,
+        labels.split(",") if labels is not None else None,
+        size=size,
+        preset=preset,
+        overrides=tuple(set_ or ()),
+        scales=tuple(numbers_of("--scale", scale)) if scale is not None else None,
+        metrics=tuple(metrics.split(",")) if metrics is not None else None,
         per_class=n,
         sampler=sampler,
         steps=steps,
         score=str(score) if score is not None else None,
+        extractor=extractor,
     )
-    grid = methods.split(","), labels.split(",")
-    comparison = run_comparison(out, protocol, *grid, seeds=seeds, draws=draws, jobs=jobs)
-    document = write_results(comparison, protocol, *grid)
+    if dry_run:
+        document = estimate_comparison(asked, gpu, seeds, draws)
+        if as_json:
+            print_json(document)
+        else:
+            say("\n".join(comparison_costs(document)))
+        return
+    of_grid = asked.protocol, asked.methods, asked.labels
+    comparison = run_comparison(out, *of_grid, seeds=seeds, draws=draws, jobs=jobs)
+    document = write_results(comparison, *of_grid)
     if as_json:
         print_json(document)
         return

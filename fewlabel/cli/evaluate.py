@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from fewlabel.cli.options import (
+    Compiled,
     Device,
     Json,
     RunPath,
@@ -41,6 +42,7 @@ def evaluate(
     ] = "judge",
     seed: Seed = 0,
     device: Device = None,
+    compile_: Compiled = False,
     as_json: Json = False,
 ) -> None:
     """Judge samples of every class: figures with 95 % intervals, and the page RUN/report.html.
@@ -52,7 +54,7 @@ def evaluate(
     from fewlabel.report.terminal import print_table
     from fewlabel.run import load
 
-    opened = load(run, device)
+    opened = load(run, device, compile_)
     report = opened.evaluate(
         metrics.split(","),
         numbers_of("--scale", scale) if scale is not None else None,

@@ -4,7 +4,7 @@ from typing import Any
 
 from fewlabel.cli.options import Json, RunPath, print_json, say
 
-__all__ = ["info", "methods", "metrics", "samplers"]
+__all__ = ["info", "methods", "metrics", "recipes", "samplers"]
 
 
 def info(run: RunPath, as_json: Json = False) -> None:
@@ -53,6 +53,16 @@ def metrics(as_json: Json = False) -> None:
     from fewlabel.metrics.table import METRICS
 
     _list([{"name": name, "summary": row.summary} for name, row in METRICS.items()], as_json)
+
+
+def recipes(as_json: Json = False) -> None:
+    """List the recipes of `train --recipe` and `compare --recipe`, one line each.
+
+    Example: fewlabel recipes
+    """
+    from fewlabel.recipes import RECIPES, find_recipe
+
+    _list([{"name": name, "summary": find_recipe(name).summary} for name in RECIPES], as_json)
 
 
 def _readable(value: Any) -> str:

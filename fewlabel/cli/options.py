@@ -12,12 +12,17 @@ from fewlabel.errors import UserError
 from fewlabel.progress import speaks
 
 __all__ = [
+    "Compiled",
     "Device",
+    "DryRun",
+    "Gpu",
     "Json",
     "Overrides",
     "Preset",
+    "Recipe",
     "RunPath",
     "SamplerSteps",
+    "ScaleDown",
     "Seed",
     "Size",
     "Strict",
@@ -54,6 +59,21 @@ Preset = Annotated[
 ]
 SamplerSteps = Annotated[
     int | None, typer.Option(help="Steps of the sampler.", show_default="the sampler's")
+]
+Compiled = Annotated[
+    bool,
+    typer.Option("--compile", help="Compile the score model first: minutes, for many samples."),
+]
+Recipe = Annotated[str | None, typer.Option(help="Published settings; see `fewlabel recipes`.")]
+ScaleDown = Annotated[
+    bool, typer.Option("--scale-down", help="The recipe with small networks and few steps.")
+]
+DryRun = Annotated[
+    bool,
+    typer.Option("--dry-run", help="Check everything, tell what it would cost, write nothing."),
+]
+Gpu = Annotated[
+    str, typer.Option(help="The GPU whose hours --dry-run tells, such as h100, rtx4090, v100.")
 ]
 Seed = Annotated[int, typer.Option(help="Fixes the noise of the samples.")]
 

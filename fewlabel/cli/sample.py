@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from fewlabel.cli.options import (
+    Compiled,
     Device,
     Json,
     RunPath,
@@ -48,6 +49,7 @@ def sample(
         Path | None, typer.Option(help="The folder for the images.", show_default="RUN/samples")
     ] = None,
     device: Device = None,
+    compile_: Compiled = False,
     as_json: Json = False,
 ) -> None:
     """Draw images of a class, or of every class, and a grid of them.
@@ -58,7 +60,7 @@ def sample(
     from fewlabel.run import load
 
     document = draw_to_folder(
-        load(run, device),
+        load(run, device, compile_),
         out or run / "samples",
         label=label,
         n=n,

@@ -1,11 +1,24 @@
 """`fewlabel train`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from fewlabel.cli.options import Device, Json, Overrides, Preset, Size, Strict, print_json, say
+from fewlabel.cli.options import (
+    Device,
+    DryRun,
+    Gpu,
+    Json,
+    Overrides,
+    Preset,
+    Recipe,
+    ScaleDown,
+    Size,
+    Strict,
+    print_json,
+    say,
+)
 
 __all__ = ["train"]
 
@@ -56,6 +69,10 @@ def train(
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Write curves to OUT/tensorboard.")
     ] = False,
+    recipe: Recipe = None,
+    scale_down: ScaleDown = False,
+    dry_run: DryRun = False,
+    gpu: Gpu = "a100",
     as_json: Json = False,
 ) -> None:
     """Train a score model on all data and a classifier on the few labels.
@@ -64,27 +81,40 @@ def train(
 
     Example: fewlabel train digits --labels 0.05 --out runs/a
     """
+    from fewlabel.report.costs import training_costs
     from fewlabel.run_folder import summary
-    from fewlabel.training.train import default_out, train
+    from fewlabel.training.estimate import estimate
+    from fewlabel.training.train import default_out, prepare, train
 
     out = out or default_out(data)
-    run = train(
-        data,
-        out=out,
-        method=method,
-        labels=labels,
-        score=score,
-        size=size,
-        preset=preset,
-        steps=steps,
-        seed=seed,
-        config=config,
-        overrides=set_ or (),
-        device=device,
-        strict=strict,
-        balance=balance,
-        tensorboard=tensorboard,
-    )
+    given: dict[str, Any] = {
+        "out": out,
+        "score": score,
+        "steps": steps,
+        "config": config,
+        "overrides": set_ or (),
+        "device": device,
+        "strict": strict,
+        "balance": balance,
+        "tensorboard": tensorboard,
+        "recipe": recipe,
+        "scale_down": scale_down,
+    }
+    options: dict[str, Any] = {
+        "method": method,
+        "labels": labels,
+        "size": size,
+        "preset": preset,
+        "seed": seed,
+    }
+    if dry_run:
+        document = estimate(prepare(data, options=options, **given), gpu)
+        if as_json:
+            print_json(document)
+        else:
+            say("\n".join(training_costs(document)))
+        return
+    run = train(data, **options, **given)
     if as_json:
         print_json(summary(run.folder))
         return

@@ -41,7 +41,7 @@ from fewlabel.progress import track
 from fewlabel.training.plan import plan
 from fewlabel.training.train import train
 
-__all__ = ["Results", "run_comparison"]
+__all__ = ["Results", "checked", "repeats_of", "run_comparison"]
 
 
 @dataclass
@@ -117,11 +117,11 @@ def run_comparison(
         UserError: for wrong input, before anything is trained.
         Interrupted: when it was asked to stop.
     """
-    protocol = _checked(protocol, methods, labels, seeds, draws, jobs)
+    protocol = checked(protocol, methods, labels, seeds, draws, jobs)
     results = Results.open(out, protocol)
     score = _shared_score(out, protocol, methods)
     train_judge(open_dataset(protocol.data, protocol.size))  # the processes share it
-    repeats = _repeats(seeds, draws)
+    repeats = repeats_of(seeds, draws)
     groups = [[candidates(Cell(m, amount, *repeats[0])) for m in methods] for amount in labels]
     tried = sum(len(group) for of_labels in groups for group in of_labels)
     total = tried + len(labels) * len(methods) * 2 * len(repeats)
@@ -135,7 +135,7 @@ def run_comparison(
     return results
 
 
-def _checked(
+def checked(
     protocol: Protocol,
     methods: Sequence[str],
     labels: Sequence[str],
@@ -160,11 +160,12 @@ def _checked(
             raise UserError(f"{option} {','.join(listed)}: give each once, and at least one")
     for method in methods:
         find_method(method)
-    options = {"size": protocol.size, "preset": protocol.preset}
+    settings = protocol.settings
+    options = {name: settings.pop(name) for name in ("size", "preset")}
     for amount in labels:
         for method in methods if amount == labels[0] else methods[:1]:
             asked = options | {"method": method, "labels": amount}
-            plan(protocol.data, options=asked, overrides=protocol.overrides)
+            plan(protocol.data, options=asked, **settings)
     return Protocol(**asdict(protocol) | {"data": absolute(protocol.data)})
 
 
@@ -178,15 +179,13 @@ def _shared_score(out: Path, protocol: Protocol, methods: Sequence[str]) -> str 
         protocol.data,
         out=out / "runs" / "score",
         method="uncond",
-        size=protocol.size,
-        preset=protocol.preset,
-        overrides=protocol.overrides,
         exist_ok=True,
+        **protocol.settings,
     )
     return str(run.folder.path)
 
 
-def _repeats(seeds: int, draws: int | None) -> list[tuple[int, int]]:
+def repeats_of(seeds: int, draws: int | None) -> list[tuple[int, int]]:
     """Seeds of the draw of labels and of training."""
     if draws is None:
         return [(seed, seed) for seed in range(seeds)]

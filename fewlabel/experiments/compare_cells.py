@@ -52,6 +52,9 @@ class Protocol:
         sampler: a name in `samplers.SAMPLERS`.
         steps: grid points of the sampler; None for its default.
         score: the run whose unconditional score model is shared; None for one of the comparison's.
+        extractor: whose features are compared, see `evaluate`.
+        recipe: published settings, a name in `fewlabel.recipes.RECIPES`.
+        scale_down: whether they are those of its small form.
     """
 
     data: str
@@ -65,6 +68,15 @@ class Protocol:
     sampler: str = "dpm++"
     steps: int | None = None
     score: str | None = None
+    extractor: str = "judge"
+    recipe: str | None = None
+    scale_down: bool = False
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The arguments of `train` that all cells share."""
+        names = ("size", "preset", "overrides", "recipe", "scale_down")
+        return {name: getattr(self, name) for name in names}
 
 
 @dataclass(frozen=True)
@@ -168,6 +180,7 @@ def perform(task: Task, protocol: Protocol, out: Path, score: str | None) -> lis
         sampler=protocol.sampler,
         steps=protocol.steps,
         reference=task.split,
+        extractor=protocol.extractor,
     )
     keys = {
         **asdict(task.cell),
@@ -186,6 +199,7 @@ def perform(task: Task, protocol: Protocol, out: Path, score: str | None) -> lis
 
 def _trained(cell: Cell, protocol: Protocol, out: Path, score: str | None) -> Run:
     method, tuned = find_method(cell.method), tuned_loss(cell.method)
+    settings = protocol.settings
     overrides = [*protocol.overrides, f"label_seed={cell.label_seed}"]
     if tuned and cell.weight is not None:
         stage = "classifier" if tuned[0] in method.classifier else "score"
@@ -196,11 +210,9 @@ def _trained(cell: Cell, protocol: Protocol, out: Path, score: str | None) -> Ru
         method=cell.method,
         labels=cell.labels,
         score=score if method.score is METHODS["uncond"].score else None,
-        size=protocol.size,
-        preset=protocol.preset,
         seed=cell.seed,
-        overrides=overrides,
         exist_ok=True,
+        **settings | {"overrides": overrides},
     )
 
 

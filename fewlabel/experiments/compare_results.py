@@ -321,9 +321,10 @@ def _again(
         words += ["--draws", str(draws)]
     words += ["--scale", ",".join(f"{scale:g}" for scale in protocol.scales)]
     words += ["--metrics", ",".join(protocol.metrics), "-n", str(protocol.per_class)]
-    words += ["--sampler", protocol.sampler]
-    for option in ("steps", "size", "preset", "score"):
+    words += ["--sampler", protocol.sampler, "--extractor", protocol.extractor]
+    for option in ("steps", "size", "preset", "score", "recipe"):
         if (value := getattr(protocol, option)) is not None:
             words += [f"--{option}", str(value)]
+    words += ["--scale-down"] * protocol.scale_down
     words += [word for override in protocol.overrides for word in ("--set", override)]
     return shlex.join([*words, "--out", str(out)])

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from fewlabel import launched
 from fewlabel.batch import UNLABELLED
 from fewlabel.data import Dataset, Splits
 from fewlabel.errors import UserError
@@ -47,7 +48,8 @@ def evaluate(
 
     Distances are between the features of the extractor; accuracy is the judge's in any case. The
     real images are the labelled ones outside the validation split; to choose a scale, those
-    of the validation split. `fewlabel.metrics.table` tells the intervals.
+    of the validation split. `fewlabel.metrics.table` tells the intervals. Several processes that
+    were launched together draw the samples together; then all but the main one end.
 
     Args:
         run: the run.
@@ -66,13 +68,18 @@ def evaluate(
             extractor that cannot be had or cannot read the images.
     """
     _check_numbers(metrics, per_class)
+    samplers = [sampler] if isinstance(sampler, str) else sampler
+    numbers = [steps] if steps is None or isinstance(steps, int) else steps
+    n = per_class * len(run.class_names)
+    samples = _drawn(run, n, seed, product(scales, samplers, numbers))
+    if launched.number() > 1:
+        samples = iter(list(samples))  # all are drawn together, the judge is the main process's
+        launched.go_on_alone()
     reader = find_extractor(extractor, run.dataset, run.device)
     judge = reader if isinstance(reader, Judge) else train_judge(run.dataset)
     real = _real(run.dataset, run.splits, reference)
-    samplers = [sampler] if isinstance(sampler, str) else sampler
-    numbers = [steps] if steps is None or isinstance(steps, int) else steps
-    draws, figures, warnings, n = [], [], [], per_class * len(run.class_names)
-    for draw, drawn in _drawn(run, n, seed, product(scales, samplers, numbers)):
+    draws, figures, warnings = [], [], []
+    for draw, drawn in samples:
         judged = _judged(run, reader, judge, real, drawn)
         draws.append(draw)
         figures += _figures(metrics, draw, judged)

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fewlabel import launched
 from fewlabel.errors import UserError
 from fewlabel.files import replacing
 from fewlabel.pictures.grid import class_grid, image_grid, save_images
@@ -32,7 +33,8 @@ def draw_to_folder(
 ) -> dict[str, Any]:
     """Draw n images of a class, or of each class, and write them.
 
-    `grid.png` shows the first of every class, `grid-CLASS.png` all of one.
+    `grid.png` shows the first of every class, `grid-CLASS.png` all of one. Of several processes
+    that were launched together the main one writes, and the others end.
 
     Args:
         run: the run to sample from.
@@ -61,6 +63,7 @@ def draw_to_folder(
             progress=task,
             **options,
         )
+    launched.go_on_alone()
     by_class = {run.class_names[c]: drawn.images[labels == c] for c in classes}
     title = f"{run.config.method}, scale {drawn.scale:g}"
     arrays = _write_arrays(folder / "samples.npz", drawn.images, labels, run.class_names)

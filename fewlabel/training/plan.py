@@ -13,6 +13,7 @@ from fewlabel.config import Config, Request, validated
 from fewlabel.data import Dataset, Splits, absolute, draw_splits, open_dataset
 from fewlabel.errors import UserError
 from fewlabel.progress import track
+from fewlabel.recipes import find_recipe, merged
 from fewlabel.run_folder import RunFolder, read_settings
 
 __all__ = ["Plan", "plan"]
@@ -52,8 +53,10 @@ def plan(
     overrides: Iterable[str] = (),
     strict: bool = False,
     balance: bool = False,
+    recipe: str | None = None,
+    scale_down: bool = False,
 ) -> Plan:
-    """Resolve a configuration: preset, then YAML file, then options, then `--set`, key by key.
+    """Resolve a configuration: preset, recipe, YAML file, options, then `--set`, key by key.
 
     Args:
         data: the dataset; may be None if the YAML file names it.
@@ -64,22 +67,25 @@ def plan(
         overrides: "dotted.key=value" strings; values are YAML.
         strict: refuse broken images, rather than leave them out and say so.
         balance: draw labelled examples equally often of each class, in both stages.
+        recipe: a name in `fewlabel.recipes.RECIPES`.
+        scale_down: of the recipe take the small form.
 
     Raises:
         UserError: for whatever is wrong with them or the data.
     """
-    asked = read_settings(config) if config else {}
+    asked = find_recipe(recipe, scale_down).settings if recipe else {}
+    asked = merged(asked, read_settings(config) if config else {})
     if data is not None and asked.get("data") not in (None, absolute(data)):
         for key in _FROM_DATA:  # of the other data
             asked.pop(key, None)
     given = {key: value for key, value in options.items() if value is not None}
-    asked = _merged(asked, given | ({"data": absolute(data)} if data is not None else {}))
+    asked = merged(asked, given | ({"data": absolute(data)} if data is not None else {}))
     if steps is not None:
-        asked = _merged(asked, {s: {"fit": {"steps": steps}} for s in ("score", "classifier")})
+        asked = merged(asked, {s: {"fit": {"steps": steps}} for s in ("score", "classifier")})
     if balance:
-        asked = _merged(asked, {s: {"fit": {"balance": True}} for s in ("score", "classifier")})
+        asked = merged(asked, {s: {"fit": {"balance": True}} for s in ("score", "classifier")})
     for text in overrides:
-        asked = _merged(asked, _override(text))
+        asked = merged(asked, _override(text))
     if "data" not in asked:
         raise UserError("no data: name a built-in dataset or a folder, as in `train digits`")
     asked.setdefault("method", methods.DEFAULT)
@@ -95,10 +101,10 @@ def plan(
         shared = _shared_score(Path(source), request.method, dataset)
         asked |= shared
     asked.setdefault("sigma_data", _spread(dataset, splits))
-    values = _merged(_preset(asked), asked) | {"shape": dataset.shape}
+    values = merged(_preset(asked), asked) | {"shape": dataset.shape}
     if len(dataset.shape) > 1:
         values["size"] = dataset.shape[-1]
-    values = _merged(_default_weights(asked["method"]), values) | shared
+    values = merged(_default_weights(asked["method"]), values) | shared
     resolved = validated(values, "configuration", Config)
     process.from_config(resolved.process | resolved.classifier.process)
     _check_weights(resolved)
@@ -214,12 +220,3 @@ def _override(text: str) -> dict[str, Any]:
     for part in reversed(key.split(".")):
         nested = {part: nested}
     return nested
-
-
-def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """`base` with the keys of `over` on top, nested mappings key by key."""
-    result = dict(base)
-    for key, value in over.items():
-        both = isinstance(value, Mapping) and isinstance(result.get(key), Mapping)
-        result[key] = _merged(result[key], value) if both else value
-    return result

@@ -13,7 +13,7 @@ from fewlabel.config import Config
 from fewlabel.data import Batches, Dataset, Splits
 from fewlabel.errors import UserError
 from fewlabel.methods import Models, Stage
-from fewlabel.models import build_classifier, build_score_model
+from fewlabel.models import build_classifier, build_score_model, compile_model
 from fewlabel.run_folder import RunFolder
 from fewlabel.training.loop import Record, fit
 from fewlabel.training.plan import Plan
@@ -108,7 +108,10 @@ def _frozen_score(config: Config, folder: RunFolder, device: torch.device) -> nn
     """The score model that the run has already trained."""
     model = build_score_model(config)
     model.load_state_dict(folder.average("score", config))
-    return model.to(device).eval().requires_grad_(False)
+    model.to(device).eval().requires_grad_(False)
+    if config.compile:
+        compile_model(model, device)
+    return model
 
 
 @torch.no_grad()

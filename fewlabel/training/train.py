@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -27,7 +27,7 @@ from fewlabel.training.processes import start_accelerator
 from fewlabel.training.sheets import draw_sheet
 from fewlabel.training.stages import check_settings, fit_stage
 
-__all__ = ["default_out", "train"]
+__all__ = ["default_out", "prepare", "train"]
 
 _TITLES = {"score": "score model", "classifier": "classifier"}
 
@@ -49,6 +49,8 @@ def train(
     strict: bool = False,
     balance: bool = False,
     tensorboard: bool = False,
+    recipe: str | None = None,
+    scale_down: bool = False,
     exist_ok: bool = False,
 ) -> Run:
     """Train a score model on all data and a classifier on the few labels.
@@ -72,6 +74,8 @@ def train(
         strict: refuse broken images, rather than leave them out and say so.
         balance: draw labelled examples equally often of each class.
         tensorboard: write curves to OUT/tensorboard; needs the package tensorboard.
+        recipe: published settings, a name in `fewlabel.recipes.RECIPES`.
+        scale_down: of the recipe take the small form, to try it.
         exist_ok: give back a finished run of the same settings rather than refuse it.
 
     Returns:
@@ -81,24 +85,22 @@ def train(
         UserError: for wrong input, and when `out` is a finished or a different run.
         TrainingError: when training was interrupted or diverged.
     """
-    find_device(device)
-    if tensorboard:
-        check_tensorboard()
-    options = {"method": method, "size": size, "preset": preset, "seed": seed}
-    options["labels"] = str(labels) if labels is not None else None
-    with PartialState(cpu=device == "cpu").main_process_first():  # it fills the caches
-        planned = plan(
-            data,
-            options=options,
-            steps=steps,
-            score=Path(score) if score is not None else None,
-            config=Path(config) if config is not None else None,
-            overrides=overrides,
-            strict=strict,
-            balance=balance,
-        )
+    planned = prepare(
+        data,
+        out=out,
+        options={"method": method, "labels": labels, "size": size, "preset": preset, "seed": seed},
+        device=device,
+        tensorboard=tensorboard,
+        steps=steps,
+        score=score,
+        config=config,
+        overrides=overrides,
+        strict=strict,
+        balance=balance,
+        recipe=recipe,
+        scale_down=scale_down,
+    )
     folder = RunFolder(out)
-    _check_settings_of(folder, planned)
     if folder.exists and folder.is_finished(planned.config):
         if exist_ok:
             return Run(out, device)
@@ -118,6 +120,49 @@ def train(
             accelerator = start_accelerator(*on_device)  # each stage scales its loss by itself
             _train_stage(stage, planned, folder, accelerator, stop, tensorboard)
     return Run(out, device)
+
+
+def prepare(
+    data: str | os.PathLike[str] | None,
+    *,
+    out: str | os.PathLike[str],
+    options: Mapping[str, Any],
+    device: str | None = None,
+    tensorboard: bool = False,
+    score: str | os.PathLike[str] | None = None,
+    config: str | os.PathLike[str] | None = None,
+    **others: Any,
+) -> Plan:
+    """Everything that `train` checks and resolves before it writes anything.
+
+    Args:
+        data: as `train` takes it.
+        out: the run folder; it may hold the same run.
+        options: method, labels, size, preset and seed; None means not given.
+        device: as `train` takes it.
+        tensorboard: as `train` takes it.
+        score: as `train` takes it.
+        config: as `train` takes it.
+        others: other arguments of `fewlabel.training.plan.plan`.
+
+    Raises:
+        UserError: for wrong input, and when `out` is a different run.
+    """
+    find_device(device)
+    if tensorboard:
+        check_tensorboard()
+    labels = options.get("labels")
+    given = dict(options) | {"labels": str(labels) if labels is not None else None}
+    with PartialState(cpu=device == "cpu").main_process_first():  # it fills the caches
+        planned = plan(
+            data,
+            options=given,
+            score=Path(score) if score is not None else None,
+            config=Path(config) if config is not None else None,
+            **others,
+        )
+    _check_settings_of(RunFolder(out), planned)
+    return planned
 
 
 def _check_settings_of(folder: RunFolder, planned: Plan) -> None:

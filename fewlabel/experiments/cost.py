@@ -1,0 +1,132 @@
+"""What a comparison would cost: the trainings and the samples of its grid, and their hours."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fewlabel import samplers
+from fewlabel.config import Config
+from fewlabel.experiments.compare import checked, repeats_of
+from fewlabel.experiments.compare_cells import Cell, candidates
+from fewlabel.experiments.grid import Grid
+from fewlabel.methods import METHODS, find_method
+from fewlabel.models import build_classifier, build_score_model
+from fewlabel.process import from_config
+from fewlabel.training.estimate import UTILISATION, estimate, find_gpu, operations
+from fewlabel.training.plan import Plan, plan
+
+__all__ = ["estimate_comparison"]
+
+_ROWS = 2
+
+
+def estimate_comparison(
+    asked: Grid, gpu: str, seeds: int = 1, draws: int | None = None
+) -> dict[str, Any]:
+    """Check a comparison and tell what it takes: the document of `compare --dry-run --json`.
+
+    A row a method: how often it is trained over all amounts of labels, weights, draws and seeds,
+    how many samples are drawn of it, and the hours of both on one GPU. Samples are drawn in
+    float32. What judges them (features, the classifiers of CAS) is not counted. The cost of a
+    training does not depend on how many labels there are.
+
+    Args:
+        asked: the comparison.
+        gpu: a name in `fewlabel.training.estimate.GPUS`.
+        seeds: as `run_comparison` takes them.
+        draws: as `run_comparison` takes them.
+
+    Raises:
+        UserError: for wrong input.
+    """
+    peak = find_gpu(gpu).single * 1e12 * UTILISATION
+    protocol = checked(asked.protocol, asked.methods, asked.labels, seeds, draws, 1)
+    shares = [METHODS[m].score is METHODS["uncond"].score for m in asked.methods]
+    rows: list[dict[str, Any]] = []
+    notes: dict[str, None] = {}
+    one: dict[str, Any] | None = None
+    if any(shares) and protocol.score is None:
+        one = estimate(_planned(asked, "uncond"), gpu)
+        stage = one["stages"][0]
+        rows.append(_row("score model", 1, stage["hours"], 0, 0.0, [stage]))
+    repeats, amounts = len(repeats_of(seeds, draws)), len(asked.labels)
+    for method, shared in zip(asked.methods, shares, strict=True):
+        planned = _planned(asked, method)
+        document = estimate(planned, gpu)
+        stages = [s for s in document["stages"] if not (shared and s["stage"] == "score")]
+        notes |= dict.fromkeys(document["notes"])
+        tried = len(candidates(Cell(method, asked.labels[0])))
+        trained = amounts * (tried + repeats - 1)
+        guided = find_method(method).guidance in ("classifier", "classifier-free")
+        scales = len(protocol.scales) if guided else 1
+        classes = len(planned.splits.class_names)
+        of_choice = scales * protocol.per_class_to_choose * (tried + repeats - 1)
+        samples = amounts * classes * (of_choice + repeats * protocol.per_class)
+        calls = _evaluations(planned.config, protocol.sampler, protocol.steps)
+        hours = samples * calls * _of_evaluation(planned, classes) / peak / 3600
+        per_training = sum(stage["hours"] for stage in stages)
+        rows.append(_row(method, trained, per_training, samples, hours, stages))
+    return {
+        "rows": rows,
+        "gpu": (one or document)["gpu"],
+        "hours": sum(row["training_hours"] + row["sampling_hours"] for row in rows),
+        "notes": [*notes, "what judges the samples is not counted"],
+    }
+
+
+def _row(
+    name: str, trained: int, hours: float, samples: int, sampling: float, stages: Sequence[Any]
+) -> dict[str, Any]:
+    return {
+        "method": name,
+        "trainings": trained,
+        "training_hours": trained * hours,
+        "samples": samples,
+        "sampling_hours": sampling,
+        "memory": max(stage["memory"]["total"] for stage in stages),
+        "stages": list(stages),
+    }
+
+
+def _planned(asked: Grid, method: str) -> Plan:
+    settings = asked.protocol.settings
+    options = {name: settings.pop(name) for name in ("size", "preset")}
+    options |= {"method": method, "labels": asked.labels[0]}
+    return plan(asked.protocol.data, options=options, **settings)
+
+
+def _evaluations(config: Config, sampler: str, steps: int | None) -> int:
+    """How often a sampler evaluates the guided score; of the adaptive one, of no score at all."""
+    calls = 0
+
+    def nothing(x: Tensor, t: Tensor) -> Tensor:
+        nonlocal calls
+        calls += 1
+        return torch.zeros_like(x)
+
+    samplers.sample(nothing, from_config(config.process), (1, 1), sampler, steps)
+    return calls
+
+
+def _of_evaluation(planned: Plan, classes: int) -> int:
+    """The operations of the guided score for one sample; see `fewlabel.guidance`."""
+    config, method = planned.config, find_method(planned.config.method)
+    with torch.device("meta"):
+        score = build_score_model(config, classes if method.conditional else 0)
+        classifier = build_classifier(config, classes)
+        x, t = torch.zeros(_ROWS, *config.shape), torch.tensor(1.0)
+        y = torch.zeros(_ROWS, dtype=torch.int64)
+    for model in (score, classifier):
+        model.eval().requires_grad_(False)
+
+    @torch.no_grad()
+    def once() -> None:
+        score(x, t, y if method.conditional else None)
+        if method.guidance == "classifier":
+            classifier.likelihood_score(x, t, y)
+        if method.guidance == "classifier-free":
+            score(x, t)
+
+    return operations(once) // _ROWS

@@ -1,0 +1,76 @@
+"""What a comparison would cost, counted by hand."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from fewlabel.errors import UserError
+from fewlabel.experiments.cost import estimate_comparison
+from fewlabel.experiments.grid import grid
+from fewlabel.training.estimate import GPUS, UTILISATION, step_cost
+from fewlabel.training.plan import plan
+
+GIVEN = {"scales": (1.0, 3.0), "per_class": 30, "per_class_to_choose": 20}
+
+
+def test_trainings_and_samples_are_those_of_the_grid(tiny: tuple[str, ...]) -> None:
+    """Two amounts of labels, two draws: a weight is chosen on the first draw alone."""
+    methods, labels = ("cg", "cg-sc-all", "cond"), ("2/class", "all")
+    asked = grid("digits", None, False, methods, labels, overrides=tiny, steps=5, **GIVEN)
+    document = estimate_comparison(asked, "a100", seeds=2)
+    rows = {row["method"]: row for row in document["rows"]}
+    assert list(rows) == ["score model", *methods]
+    assert {name: row["trainings"] for name, row in rows.items()} == {
+        "score model": 1,
+        "cg": 2 * 2,
+        "cg-sc-all": 2 * (3 + 1),  # three weights, then the best once more
+        "cond": 2 * 2,
+    }
+    ten = 10  # classes
+    assert rows["cg"]["samples"] == 2 * 2 * ten * (2 * 20 + 30)
+    assert rows["cg-sc-all"]["samples"] == 2 * ten * ((3 + 1) * 2 * 20 + 2 * 30)
+    assert rows["cond"]["samples"] == 2 * 2 * ten * (20 + 30)  # it has no scale
+    assert [s["stage"] for s in rows["cg"]["stages"]] == ["classifier"]
+    of = {"method": "cg", "labels": "all"}
+    config = plan("digits", options=of, overrides=tiny).config
+    rate = GPUS["a100"].half * 1e12 * UTILISATION * 3600
+    once = step_cost(config, "classifier", 10).operations * 16 * config.classifier.fit.steps
+    assert rows["cg"]["training_hours"] == pytest.approx(4 * once / rate)
+    hours = sum(row["training_hours"] + row["sampling_hours"] for row in rows.values())
+    assert document["hours"] == pytest.approx(hours)
+
+
+def test_a_sample_costs_what_its_sampler_evaluates(tiny: tuple[str, ...]) -> None:
+    """Predictor–corrector evaluates twice a step between the times, and once to denoise."""
+
+    def hours(sampler: str, steps: int) -> float:
+        asked = grid(
+            "digits", methods=["cg"], overrides=tiny, sampler=sampler, steps=steps, **GIVEN
+        )
+        return estimate_comparison(asked, "a100")["rows"][1]["sampling_hours"]
+
+    assert hours("pc", 11) == pytest.approx(hours("ddim", 21))
+    assert hours("ddim", 41) == pytest.approx(hours("ddim", 21) * 41 / 21)
+
+
+def test_a_dry_run_of_the_command_checks_and_writes_nothing(
+    tiny: tuple[str, ...], cli: Callable[..., SimpleNamespace], tmp_path: Path
+) -> None:
+    given = ["compare", "digits", "--methods", "cg,cfg-all", "--out", tmp_path / "out"]
+    sets = [part for text in tiny for part in ("--set", text)]
+    done = cli(*given, *sets, "--dry-run", "--json")
+    assert done.status == 0
+    assert [row["method"] for row in json.loads(done.out)["rows"]] == [
+        "score model",
+        "cg",
+        "cfg-all",
+    ]
+    assert "in all, on one a100" in cli(*given, *sets, "--dry-run").out
+    refused = cli(*given, "--labels", "5000/class", "--dry-run")
+    assert (refused.status, "5000" in refused.err) == (2, True)
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(UserError, match="GPU 'abacus' is unknown"):
+        estimate_comparison(grid("digits"), "abacus")
