@@ -31,9 +31,9 @@ _SHORT = {"steps": 4, "batch": 8, "warmup": 0, "log_every": 2, "validate_every":
 _SCALED_DOWN = {
     "size": 8,
     "score": {"widths": [8, 8, 8, 8], "layers": 1, "sheet_every": 0, "fit": _SHORT},
-    "classifier": {"widths": [8, 8, 8, 8], "fit": _SHORT},
+    "classifier": {"widths": [8, 8, 16, 16], "fit": _SHORT},  # at 1 × 1 a group has two values
 }
-_FEWEST = 20  # samples of each class, for class-wise precision with an interval
+_FEWEST = 10  # samples of each class, for metrics with an interval
 
 
 class Recipe(BaseModel):
@@ -80,8 +80,8 @@ class Recipe(BaseModel):
                 "labels": self.labels[:1],
                 "scales": self.scales[:1] + self.scales[-1:],
                 "per_class": _FEWEST,
-                "per_class_to_choose": _FEWEST // 2,
-                "steps": 3,
+                "per_class_to_choose": _FEWEST,
+                "steps": 2,
             }
         )
 
