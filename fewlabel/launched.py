@@ -24,11 +24,12 @@ def device_of_process(cpu: bool) -> torch.device:
     """The device of this process, which the processes find each other to agree on.
 
     Args:
-        cpu: compute on the CPU even if there are GPUs.
+        cpu: compute on the CPU even if there are GPUs; so does ACCELERATE_USE_CPU.
     """
     from accelerate import PartialState
+    from accelerate.utils import parse_flag_from_env
 
-    return PartialState(cpu=cpu).device
+    return PartialState(cpu=cpu or parse_flag_from_env("ACCELERATE_USE_CPU")).device
 
 
 def own_share(n: int) -> range:

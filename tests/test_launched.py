@@ -56,7 +56,17 @@ def test_two_processes_draw_and_judge_as_one(finished_run: Run, tmp_path: Path) 
 def test_the_command_writes_once_what_two_processes_drew(
     finished_run: Run, tmp_path: Path, cli
 ) -> None:
-    given = ["sample", finished_run.folder, "--label", "3", "-n", "5", "--steps", "3", "--json"]
+    given = [
+        "sample",
+        finished_run.folder.path,
+        "--label",
+        "3",
+        "-n",
+        "5",
+        "--steps",
+        "3",
+        "--json",
+    ]
     document = json.loads(launch("-m", "fewlabel", *given, "--out", tmp_path / "together"))
     assert document["n"] == 5
     assert len(document["files"]) == 5

@@ -109,6 +109,10 @@ def test_a_grid_takes_from_the_recipe_what_was_not_given() -> None:
     assert grid("x", steps=None).protocol.steps is None
 
 
-def test_an_unknown_recipe_is_refused() -> None:
+def test_an_unknown_recipe_and_none_to_scale_down_are_refused(cli, tmp_path: Path) -> None:
+    for command in ("train", "compare"):
+        refused = cli(command, "digits", "--scale-down", "--out", tmp_path / "out")
+        assert (refused.status, "give --recipe too" in refused.err) == (2, True)
+    assert not (tmp_path / "out").exists()
     with pytest.raises(UserError, match=r"recipe 'cifar' is unknown; choose one of cifar10-ddpm"):
         find_recipe("cifar")

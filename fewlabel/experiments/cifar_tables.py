@@ -1,7 +1,7 @@
 """The CIFAR-10 tables of two publications, by their recipe, with published figures beside ours.
 
-They take GPU weeks (`compare --recipe cifar10-ncsn++ --dry-run` tells how many); scaled down they
-take a minute and say nothing but that everything works.
+They take GPU weeks or months (`compare --recipe cifar10-ncsn++ --dry-run` tells how many); scaled
+down they take a few minutes and say nothing but that everything works.
 """
 
 import json

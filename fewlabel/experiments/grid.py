@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from fewlabel.errors import UserError
 from fewlabel.experiments.compare_cells import Protocol
-from fewlabel.recipes import find_recipe
+from fewlabel.recipes import NO_RECIPE, find_recipe
 
 __all__ = ["Grid", "grid"]
 
@@ -47,10 +48,12 @@ def grid(
         given: other attributes of a `Protocol`; None means not given.
 
     Raises:
-        UserError: for an unknown recipe.
+        UserError: for an unknown recipe, or none to scale down.
     """
     asked = {key: value for key, value in given.items() if value is not None}
     if recipe is None:
+        if scale_down:
+            raise UserError(NO_RECIPE)
         return Grid(Protocol(data, **asked), tuple(methods or _METHODS), tuple(labels or _LABELS))
     found = find_recipe(recipe, scale_down)
     of_recipe: dict[str, Any] = {

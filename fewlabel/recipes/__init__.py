@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from fewlabel.config import read_yaml
 from fewlabel.errors import UserError
 
-__all__ = ["RECIPES", "Recipe", "find_recipe", "merged"]
+__all__ = ["NO_RECIPE", "RECIPES", "Recipe", "find_recipe", "merged"]
 
 Names = Annotated[tuple[str, ...], Field(min_length=1)]
 Count = Annotated[int, Field(gt=0)]
@@ -22,6 +22,9 @@ Count = Annotated[int, Field(gt=0)]
 _FOLDER = Path(__file__).parent
 RECIPES = tuple(sorted(path.stem for path in _FOLDER.glob("*.yaml")))
 """The names of the recipes."""
+
+NO_RECIPE = "--scale-down is the small form of a recipe: give --recipe too"
+"""What is said if there is none to scale down."""
 
 _METHODS = (
     *("cond", "cfg-labeled", "cfg-all", "cg", "cg-ls", "cg-jr", "cg-at", "cg-jem", "cg-dlsm"),

@@ -13,7 +13,7 @@ from fewlabel.config import Config, Request, validated
 from fewlabel.data import Dataset, Splits, absolute, draw_splits, open_dataset
 from fewlabel.errors import UserError
 from fewlabel.progress import track
-from fewlabel.recipes import find_recipe, merged
+from fewlabel.recipes import NO_RECIPE, find_recipe, merged
 from fewlabel.run_folder import RunFolder, read_settings
 
 __all__ = ["Plan", "plan"]
@@ -73,6 +73,8 @@ def plan(
     Raises:
         UserError: for whatever is wrong with them or the data.
     """
+    if scale_down and recipe is None:
+        raise UserError(NO_RECIPE)
     asked = find_recipe(recipe, scale_down).settings if recipe else {}
     asked = merged(asked, read_settings(config) if config else {})
     if data is not None and asked.get("data") not in (None, absolute(data)):

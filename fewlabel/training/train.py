@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from accelerate import Accelerator, PartialState
 
-from fewlabel import methods
+from fewlabel import launched, methods
 from fewlabel.config import Config
 from fewlabel.data import absolute
 from fewlabel.errors import Interrupted, UserError
@@ -107,7 +107,6 @@ def train(
         raise UserError(f"{folder} is finished; sample from it, or choose another --out")
     on_device = device == "cpu", planned.config.precision
     accelerator = start_accelerator(*on_device)
-    check_settings(planned, accelerator.num_processes)
     if accelerator.is_main_process:
         if not folder.exists:
             folder.begin(planned.config, planned.splits)
@@ -161,6 +160,7 @@ def prepare(
             config=Path(config) if config is not None else None,
             **others,
         )
+    check_settings(planned, launched.number())
     _check_settings_of(RunFolder(out), planned)
     return planned
 

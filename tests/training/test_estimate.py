@@ -134,6 +134,8 @@ def test_a_dry_run_checks_everything_and_writes_nothing(
     wrong = cli(*tiny_train(out, "--dry-run", "--set", "score.fit.stepz=3"))
     assert wrong.status == 2
     assert "stepz: unknown key" in wrong.err
+    uneven = cli(*tiny_train(out, "--dry-run", "--set", "score.fit.accumulate=3"))
+    assert (uneven.status, "does not divide among 1 × 3" in uneven.err) == (2, True)
     assert cli(*tiny_train(out, "--dry-run", data=str(tmp_path / "none"))).status == 2
     told = cli(*tiny_train(out, "--dry-run"))
     assert "million parameters" in told.out
