@@ -99,6 +99,16 @@ class Method:
         """Whether the score model is one of each class."""
         return self.guidance in ("classifier-free", "conditional")
 
+    @property
+    def guided(self) -> bool:
+        """Whether samples depend on a guidance scale."""
+        return self.guidance in ("classifier", "classifier-free")
+
+    @property
+    def shares_score(self) -> bool:
+        """Whether its score model is the unconditional one, which others can use too."""
+        return self.score is _UNCONDITIONAL
+
     def losses(self, stage: Stage) -> Mapping[str, Loss]:
         """The losses of a stage."""
         return self.score if stage == "score" else self.classifier

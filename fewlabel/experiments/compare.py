@@ -38,10 +38,10 @@ from fewlabel.metrics.judge import train_judge
 from fewlabel.metrics.table import find_metric
 from fewlabel.progress import Task as Progress
 from fewlabel.progress import track
-from fewlabel.training.plan import plan
+from fewlabel.training.plan import Plan, plan
 from fewlabel.training.train import train
 
-__all__ = ["Results", "checked", "repeats_of", "run_comparison"]
+__all__ = ["Results", "checked", "planned_cell", "repeats_of", "run_comparison"]
 
 
 @dataclass
@@ -160,18 +160,23 @@ def checked(
             raise UserError(f"{option} {','.join(listed)}: give each once, and at least one")
     for method in methods:
         find_method(method)
-    settings = protocol.settings
-    options = {name: settings.pop(name) for name in ("size", "preset")}
     for amount in labels:
         for method in methods if amount == labels[0] else methods[:1]:
-            asked = options | {"method": method, "labels": amount}
-            plan(protocol.data, options=asked, **settings)
-    return Protocol(**asdict(protocol) | {"data": absolute(protocol.data)})
+            planned_cell(protocol, method, amount)
+    return replace(protocol, data=absolute(protocol.data))
+
+
+def planned_cell(protocol: Protocol, method: str, labels: str) -> Plan:
+    """What a method would train on an amount of labels; it refuses what is wrong."""
+    settings = protocol.settings
+    options = {name: settings.pop(name) for name in ("size", "preset")}
+    options |= {"method": method, "labels": labels}
+    return plan(protocol.data, options=options, **settings)
 
 
 def _shared_score(out: Path, protocol: Protocol, methods: Sequence[str]) -> str | None:
     """The run whose score model is shared, trained if it is not; None if no method shares one."""
-    if not any(METHODS[method].score is METHODS["uncond"].score for method in methods):
+    if not any(METHODS[method].shares_score for method in methods):
         return None
     if protocol.score is not None:
         return protocol.score
@@ -194,8 +199,7 @@ def repeats_of(seeds: int, draws: int | None) -> list[tuple[int, int]]:
 
 def _to_choose(cell: Cell, protocol: Protocol) -> Task:
     method = METHODS[cell.method]
-    guided = method.guidance in ("classifier", "classifier-free")
-    return Task(cell, "validation", protocol.scales if guided else (method.scale,))
+    return Task(cell, "validation", protocol.scales if method.guided else (method.scale,))
 
 
 def _to_report(results: Results, cell: Cell) -> Task:
@@ -220,7 +224,7 @@ class _Workers:
     """Processes that do tasks, each cell in one of them, with what they print in logs/.
 
     Args:
-        comparison: gets the rows of each task as it ends, or why it failed.
+        results: gets the rows of each task as it ends, or why it failed.
         work: what does a task.
         jobs: how many processes.
         progress: shows how many tasks are done.

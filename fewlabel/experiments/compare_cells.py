@@ -10,16 +10,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
 
-from fewlabel.batch import UNLABELLED
 from fewlabel.calibration import reliability
 from fewlabel.methods import METHODS, Loss, find_method
 from fewlabel.metrics.intervals import Estimate, bootstrap, proportion
+from fewlabel.metrics.judge import held_out
 from fewlabel.randomness import generator_for
 from fewlabel.run import Run
 from fewlabel.training.train import train
+from fewlabel.training.validation import spread_out
 
 __all__ = ["Cell", "Protocol", "Row", "Task", "candidates", "chosen", "perform", "tuned_loss"]
 
@@ -209,7 +209,7 @@ def _trained(cell: Cell, protocol: Protocol, out: Path, score: str | None) -> Ru
         out=out / "runs" / cell.folder,
         method=cell.method,
         labels=cell.labels,
-        score=score if method.score is METHODS["uncond"].score else None,
+        score=score if method.shares_score else None,
         seed=cell.seed,
         exist_ok=True,
         **settings | {"overrides": overrides},
@@ -219,12 +219,10 @@ def _trained(cell: Cell, protocol: Protocol, out: Path, score: str | None) -> Ru
 @torch.no_grad()
 def _classifier_figures(run: Run, scale: float) -> list[Row]:
     """Accuracy and calibration error of the classifier on noisy test images, per noise level."""
-    dataset, splits, classifier = run.dataset, run.splits, run.classifier
-    held_out = next((part for part in (splits.test, splits.validation) if len(part)), None)
-    if held_out is None:
+    dataset, classifier = run.dataset, run.classifier
+    labelled = spread_out(held_out(dataset, run.splits), _EXAMPLES)
+    if not len(labelled):
         return []
-    labelled = held_out[dataset.labels[held_out] != UNLABELLED]
-    labelled = labelled[np.arange(min(len(labelled), _EXAMPLES)) * len(labelled) // _EXAMPLES]
     x, y = dataset.examples(labelled), torch.from_numpy(dataset.labels[labelled])
     rows = []
     for level in _LEVELS:

@@ -250,14 +250,13 @@ def _sample_figures(out: Path, shown: Sequence[Row]) -> list[Figure]:
 
 def _sample_figure(out: Path, labels: str, cells: Mapping[str, tuple[Cell, float]]) -> Figure:
     path = out / f"samples-{next(iter(cells.values()))[0].folder.parts[1]}.png"
-    if not path.exists():
-        columns = {}
-        for method, (cell, scale) in cells.items():
-            run = load(out / "runs" / cell.folder)
-            asked = torch.arange(len(run.class_names)).repeat_interleave(_SHOWN)
-            images = run.sample(asked, len(asked), scale, seed=0).split(_SHOWN)
-            columns[method] = dict(zip(run.class_names, images, strict=True))
-        class_grid(columns, path)
+    columns = {}
+    for method, (cell, scale) in cells.items():
+        run = load(out / "runs" / cell.folder)
+        asked = torch.arange(len(run.class_names)).repeat_interleave(_SHOWN)
+        images = run.sample(asked, len(asked), scale, seed=0).split(_SHOWN)
+        columns[method] = dict(zip(run.class_names, images, strict=True))
+    class_grid(columns, path)
     caption = f"Labels {labels}, first draw: each row is a class asked for."
     return Figure(path, caption, "samples of each class and method")
 

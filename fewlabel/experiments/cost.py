@@ -8,14 +8,14 @@ from torch import Tensor
 
 from fewlabel import samplers
 from fewlabel.config import Config
-from fewlabel.experiments.compare import checked, repeats_of
+from fewlabel.experiments.compare import checked, planned_cell, repeats_of
 from fewlabel.experiments.compare_cells import Cell, candidates
 from fewlabel.experiments.grid import Grid
-from fewlabel.methods import METHODS, find_method
+from fewlabel.methods import find_method
 from fewlabel.models import build_classifier, build_score_model
 from fewlabel.process import from_config
 from fewlabel.training.estimate import UTILISATION, estimate, find_gpu, operations
-from fewlabel.training.plan import Plan, plan
+from fewlabel.training.plan import Plan
 
 __all__ = ["estimate_comparison"]
 
@@ -43,24 +43,23 @@ def estimate_comparison(
     """
     peak = find_gpu(gpu).single * 1e12 * UTILISATION
     protocol = checked(asked.protocol, asked.methods, asked.labels, seeds, draws, 1)
-    shares = [METHODS[m].score is METHODS["uncond"].score for m in asked.methods]
+    shares = [find_method(m).shares_score for m in asked.methods]
     rows: list[dict[str, Any]] = []
     notes: dict[str, None] = {}
     one: dict[str, Any] | None = None
     if any(shares) and protocol.score is None:
-        one = estimate(_planned(asked, "uncond"), gpu)
+        one = estimate(planned_cell(protocol, "uncond", asked.labels[0]), gpu)
         stage = one["stages"][0]
         rows.append(_row("score model", 1, stage["hours"], 0, 0.0, [stage]))
     repeats, amounts = len(repeats_of(seeds, draws)), len(asked.labels)
     for method, shared in zip(asked.methods, shares, strict=True):
-        planned = _planned(asked, method)
+        planned = planned_cell(protocol, method, asked.labels[0])
         document = estimate(planned, gpu)
         stages = [s for s in document["stages"] if not (shared and s["stage"] == "score")]
         notes |= dict.fromkeys(document["notes"])
         tried = len(candidates(Cell(method, asked.labels[0])))
         trained = amounts * (tried + repeats - 1)
-        guided = find_method(method).guidance in ("classifier", "classifier-free")
-        scales = len(protocol.scales) if guided else 1
+        scales = len(protocol.scales) if find_method(method).guided else 1
         classes = len(planned.splits.class_names)
         of_choice = scales * protocol.per_class_to_choose * (tried + repeats - 1)
         samples = amounts * classes * (of_choice + repeats * protocol.per_class)
@@ -88,13 +87,6 @@ def _row(
         "memory": max(stage["memory"]["total"] for stage in stages),
         "stages": list(stages),
     }
-
-
-def _planned(asked: Grid, method: str) -> Plan:
-    settings = asked.protocol.settings
-    options = {name: settings.pop(name) for name in ("size", "preset")}
-    options |= {"method": method, "labels": asked.labels[0]}
-    return plan(asked.protocol.data, options=options, **settings)
 
 
 def _evaluations(config: Config, sampler: str, steps: int | None) -> int:

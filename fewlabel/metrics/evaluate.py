@@ -78,12 +78,11 @@ def evaluate(
     reader = find_extractor(extractor, run.dataset, run.device)
     judge = reader if isinstance(reader, Judge) else train_judge(run.dataset)
     real = _real(run.dataset, run.splits, reference)
-    draws, figures, warnings = [], [], []
+    features, labels = dataset_features(run.dataset, real, reader), run.dataset.labels[real]
+    draws, figures = [], []
     for draw, drawn in samples:
-        judged = _judged(run, reader, judge, real, drawn)
         draws.append(draw)
-        figures += _figures(metrics, draw, judged)
-        warnings = _warnings(metrics, judged, judge, per_class)
+        figures += _figures(metrics, draw, _judged(run, reader, judge, features, labels, drawn))
     return Report(
         run=str(run.folder),
         method=run.config.method,
@@ -94,7 +93,7 @@ def evaluate(
         seed=seed,
         draws=draws,
         figures=figures,
-        warnings=warnings,
+        warnings=_warnings(metrics, judge, labels, features.shape[1], per_class),
     )
 
 
@@ -138,14 +137,19 @@ def _drawn(
 
 
 def _judged(
-    run: "Run", reader: Extractor, judge: Judge, real: NDArray[np.int64], drawn: "Samples"
+    run: "Run",
+    reader: Extractor,
+    judge: Judge,
+    real: Tensor,
+    real_labels: NDArray[np.int64],
+    drawn: "Samples",
 ) -> Judged:
     """Samples, and the real images that count, as the extractor and the judge see them."""
     dataset, splits = run.dataset, run.splits
     (features, own), verdicts = reader.read(drawn.images), judge.read(drawn.images)[1]
     return Judged(
-        real=dataset_features(dataset, real, reader),
-        real_labels=torch.from_numpy(dataset.labels[real]),
+        real=real,
+        real_labels=torch.from_numpy(real_labels),
         fake=features,
         fake_labels=drawn.labels,
         log_prob=verdicts,
@@ -172,11 +176,15 @@ def _real(dataset: Dataset, splits: Splits, reference: Reference) -> NDArray[np.
     return chosen[dataset.labels[chosen] != UNLABELLED]
 
 
-def _warnings(metrics: Sequence[str], judged: Judged, judge: Judge, per_class: int) -> list[str]:
-    """What weakens the figures."""
-    found, width = [], judged.real.shape[1]
-    counts = judged.real_labels.bincount()
-    counts = counts[counts > 0]
+def _warnings(
+    metrics: Sequence[str],
+    judge: Judge,
+    real_labels: NDArray[np.int64],
+    width: int,
+    per_class: int,
+) -> list[str]:
+    """What weakens the figures, with so many features and samples of each class."""
+    found, counts = [], np.unique(real_labels, return_counts=True)[1]
     sizes = {
         "fid": (int(counts.sum()), per_class * len(counts), "there are"),
         "intra-fid": (int(counts.min()), per_class, "the smallest class has"),

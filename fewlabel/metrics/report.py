@@ -111,12 +111,15 @@ class Report:
         several = len({(draw.sampler, draw.steps) for draw in self.draws}) > 1
         return f"{of.sampler}, {of.steps} steps" if several else ""
 
+    def lines(self) -> list[dict[str, Any]]:
+        """The rows to draw against the scale: with several ways of sampling each is a line."""
+        return [
+            figure.to_dict() | {"method": self.way(figure) or self.method}
+            for figure in self.figures
+        ]
+
     def plot(self, path: str | Path) -> Path:
         """Draw the figures against the guidance scale, to a PNG or SVG file."""
         from fewlabel.report.figures import scale_sweep
 
-        rows = [
-            figure.to_dict() | {"method": self.way(figure) or self.method}
-            for figure in self.figures
-        ]
-        return scale_sweep(rows, path)
+        return scale_sweep(self.lines(), path)

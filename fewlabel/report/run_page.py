@@ -175,11 +175,7 @@ def _evaluated(run: Run, report: Report, scale: float, pictures: Path) -> list[S
     metrics = list(dict.fromkeys(figure.metric for figure in report.figures))
     figures: list[Figure] = []
     if len({draw.scale for draw in report.draws}) > 1:
-        lines = [
-            figure.to_dict() | {"method": report.way(figure) or report.method}
-            for figure in report.figures
-        ]
-        path = scale_sweep(lines, pictures / "sweep.png", metrics=metrics)
+        path = scale_sweep(report.lines(), pictures / "sweep.png", metrics=metrics)
         shown = "The same figures against the guidance scale."
         figures.append(Figure(path, shown, "metrics against the guidance scale"))
     table = figures_by_draw(report)

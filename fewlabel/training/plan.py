@@ -180,13 +180,12 @@ def _open(request: Request, strict: bool) -> Dataset:
 def _shared_score(folder: Path, method: str, dataset: Dataset) -> dict[str, Any]:
     """The keys that follow from using the score model of another run."""
     source = RunFolder(folder).read_config()
-    unconditional = methods.METHODS["uncond"].score
-    if methods.find_method(method).score is not unconditional:
+    if not methods.find_method(method).shares_score:
         raise UserError(
             f"{method} trains a score model of its own; leave --score out, or choose a method "
             "with classifier guidance such as cg"
         )
-    if methods.find_method(source.method).score is not unconditional:
+    if not methods.find_method(source.method).shares_score:
         raise UserError(
             f"the score model of {folder} is conditional ({source.method}); give a run of a "
             "method with classifier guidance, such as cg"

@@ -16,7 +16,7 @@ from fewlabel.process import Process
 from fewlabel.randomness import StepRandom, generator_for
 from fewlabel.score import ScoreModel
 
-__all__ = ["classifier_validation", "score_validation"]
+__all__ = ["classifier_validation", "score_validation", "spread_out"]
 
 Validation = Callable[[nn.Module], dict[str, float]]
 
@@ -34,7 +34,7 @@ def score_validation(
     held_out = np.array(splits.validation, dtype=np.int64)
     if conditional:
         held_out = held_out[dataset.labels[held_out] != UNLABELLED]
-    held_out = _some(held_out)
+    held_out = spread_out(held_out, _EXAMPLES)
     x, y = dataset.examples(held_out), torch.from_numpy(dataset.labels[held_out])
     batch = Batch(x.to(device), y.to(device))
 
@@ -55,7 +55,7 @@ def classifier_validation(
     --labels, little can be held out, and the figures are rough.
     """
     held_out = np.array(splits.validation, dtype=np.int64)
-    labelled = _some(held_out[dataset.labels[held_out] != UNLABELLED])
+    labelled = spread_out(held_out[dataset.labels[held_out] != UNLABELLED], _EXAMPLES)
     x = dataset.examples(labelled).to(device)
     y = torch.from_numpy(dataset.labels[labelled]).to(device)
     noise = torch.randn(x.shape, generator=generator_for("validation")).to(device)
@@ -75,11 +75,11 @@ def classifier_validation(
     return validate if len(x) else _nothing
 
 
-def _some(held_out: NDArray[np.int64]) -> NDArray[np.int64]:
+def spread_out(indices: NDArray[np.int64], most: int) -> NDArray[np.int64]:
     """At most so many, spread over all: files may lie in the order of their classes."""
-    if len(held_out) <= _EXAMPLES:
-        return held_out
-    return held_out[np.arange(_EXAMPLES) * len(held_out) // _EXAMPLES]
+    if len(indices) <= most:
+        return indices
+    return indices[np.arange(most) * len(indices) // most]
 
 
 def _nothing(model: nn.Module) -> dict[str, float]:

@@ -15,12 +15,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from scipy import stats
 
 from fewlabel.errors import UserError
 from fewlabel.experiments.compare import Results, run_comparison
 from fewlabel.experiments.compare_cells import Cell, Protocol, Row, candidates, cell_of, chosen
 from fewlabel.experiments.compare_results import write_results
+from fewlabel.randomness import generator_for
 from fewlabel.run import load
 
 LABELS = "2/class"
@@ -137,6 +139,20 @@ def test_the_weight_and_the_draw_of_a_cell_are_those_of_its_run(
     run = load(results.out / "runs" / Cell("cg-sc-all", LABELS, 1, 1, other["weight"]).folder)
     assert tuple(run.splits.labelled.tolist()) not in labelled
     assert run.config.score_from == str((results.out / "runs" / "score").resolve())
+
+
+def test_figures_of_the_classifier_are_of_every_test_image_once(compared: Compared) -> None:
+    """From the run itself, with the same noise: the share of hits, and the images in the bins."""
+    results = compared.results
+    rows = [r for r in results.rows if r.get("sigma") == 0.5 and r["method"] == "cg"]
+    (hits,) = (r for r in rows if r["metric"] == "classifier-accuracy")
+    run = load(results.out / "runs" / Cell("cg", LABELS).folder)
+    test = run.splits.test
+    x, y = run.dataset.examples(test), torch.from_numpy(run.dataset.labels[test])
+    process, t = run.classifier.process, run.classifier.process.time_at(torch.tensor(0.5))
+    noise = torch.randn(x.shape, generator=generator_for("classifier figures", "0.5"))
+    found = run.classifier.log_prob(process.perturb(x, t, noise), t).argmax(1)
+    assert hits["value"] == pytest.approx(float((found == y).double().mean()))
 
 
 def test_a_failed_cell_is_told_and_stops_nothing(compared: Compared) -> None:
