@@ -16,7 +16,15 @@ Part = Literal["labelled", "unlabelled", "all"]
 
 @dataclass(frozen=True)
 class Batch:
-    """Clean examples x, (B, ...), and their classes y, (B,) int64; −1 where there is no label."""
+    """Clean examples with what is known of their classes.
+
+    Attributes:
+        x: (B, ...).
+        y: labels, (B,) int64; −1 where there is none.
+        q: class probabilities from a teacher, (B, K), one-hot where there is a label; None without
+            a teacher.
+    """
 
     x: Tensor
     y: Tensor
+    q: Tensor | None = None

@@ -20,6 +20,7 @@ from fewlabel.objectives import (
     LikelihoodScoreMatching,
     Objective,
     SelfCalibration,
+    TaughtCrossEntropy,
     Term,
 )
 
@@ -30,12 +31,17 @@ __all__ = [
     "Method",
     "Models",
     "Stage",
+    "Teacher",
     "find_method",
     "objective",
 ]
 
 
 Stage = Literal["score", "classifier"]
+
+Teacher = Literal["classifier", "propagation"]
+"""What labels the unlabelled: the classifier for the score model, or label propagation along the
+score model's features for the classifier."""
 
 
 @dataclass(frozen=True)
@@ -75,8 +81,7 @@ class Method:
         classifier: the losses of the noise-conditional classifier, by name; none without one.
         guidance: what joins them.
         scale: the guidance scale unless asked otherwise.
-        pseudo_labels: whether the classifier is trained first and labels all data for the score
-            model.
+        teacher: what labels the unlabelled data for the last model, if anything does.
     """
 
     summary: str
@@ -85,14 +90,14 @@ class Method:
     classifier: Mapping[str, Loss] = field(default_factory=dict)
     guidance: Kind = "classifier"
     scale: float = 4.0
-    pseudo_labels: bool = False
+    teacher: Teacher | None = None
 
     @property
     def stages(self) -> tuple[Stage, ...]:
         """The models that are trained, in order."""
         if not self.classifier:
             return ("score",)
-        return ("classifier", "score") if self.pseudo_labels else ("score", "classifier")
+        return ("classifier", "score") if self.teacher == "classifier" else ("score", "classifier")
 
     @property
     def conditional(self) -> bool:
@@ -120,6 +125,7 @@ _SMOOTHING = 0.1
 _UNCONDITIONAL = {"dsm": Loss(lambda m: DenoisingScoreMatching(m.score), "all")}
 _CE = Loss(lambda m: CrossEntropy(m.classifier), "labelled")
 _SMOOTHED = Loss(lambda m: CrossEntropy(m.classifier, _SMOOTHING), "labelled")
+_TAUGHT = Loss(lambda m: TaughtCrossEntropy(m.classifier), "all")
 _ADVERSARIAL = Loss(lambda m: AdversarialCrossEntropy(m.classifier), "labelled")
 _JACOBIAN = Loss(lambda m: JacobianPenalty(m.classifier), "labelled", 0.01, (0.001, 0.01, 0.1))
 _JEM = Loss(lambda m: JointEnergy(m.classifier, m.shape), "all", 0.1, (0.03, 0.1, 0.3))
@@ -222,7 +228,15 @@ METHODS: dict[str, Method] = {
         {"ce": _CE},
         guidance="classifier-free",
         scale=2.0,
-        pseudo_labels=True,
+        teacher="classifier",
+    ),
+    "lpg": Method(
+        "label-propagation guidance: the classifier learns, at every noise level, the labels that "
+        "spread along the score model's features",
+        "fewlabel",
+        _UNCONDITIONAL,
+        {"ce": _TAUGHT},
+        teacher="propagation",
     ),
 }
 DEFAULT = "cg-sc-all"

@@ -104,7 +104,7 @@ def test_a_row_trains_what_the_papers_train_on_the_data_they_train_it_on(name: s
     row, method, of = ROWS[name], METHODS[name], models()
     assert method.stages == row.stages
     assert method.guidance == row.guidance
-    assert method.pseudo_labels == (name == "dpt")
+    assert method.teacher == row.teacher
 
     (key, score), *others = built(name, "score", of).terms.items()
     assert others == []

@@ -6,6 +6,7 @@ from fractions import Fraction
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from fewlabel.batch import Batch, Part
 from fewlabel.data.dataset import Dataset
@@ -39,6 +40,7 @@ class Batches:
         balance: draw labelled examples equally often of each class.
         labelled_share: the share of labelled examples among the rows of the part "all"; None for
             that of the data.
+        beliefs: class probabilities of all examples from a teacher, (N, K).
     """
 
     def __init__(
@@ -52,8 +54,9 @@ class Batches:
         device: str | torch.device = "cpu",
         balance: bool = False,
         labelled_share: float | None = None,
+        beliefs: Tensor | None = None,
     ) -> None:
-        self._dataset, self._sizes = dataset, dict(sizes)
+        self._dataset, self._sizes, self._beliefs = dataset, dict(sizes), beliefs
         self._rank, self._world = rank, world
         self._device = torch.device(device)
         self._labels = torch.from_numpy(splits.training_labels(dataset))
@@ -69,9 +72,10 @@ class Batches:
         rows = self._sizes[part]
         start = (step * self._world + self._rank) * rows
         indices = self._orders[part].between(start, start + rows)
-        labels = self._labels[torch.from_numpy(indices)]
-        x = self._dataset.examples(indices)
-        return Batch(x.to(self._device), labels.to(self._device))
+        chosen = torch.from_numpy(indices)
+        x, y = self._dataset.examples(indices), self._labels[chosen]
+        q = None if self._beliefs is None else self._beliefs[chosen].to(self._device)
+        return Batch(x.to(self._device), y.to(self._device), q)
 
 
 class _Order:

@@ -1,6 +1,10 @@
 """Training objectives: one idea a file, each loss a `Term` with one value a sample."""
 
-from fewlabel.objectives.cross_entropy import AdversarialCrossEntropy, CrossEntropy
+from fewlabel.objectives.cross_entropy import (
+    AdversarialCrossEntropy,
+    CrossEntropy,
+    TaughtCrossEntropy,
+)
 from fewlabel.objectives.denoising_score_matching import DenoisingScoreMatching
 from fewlabel.objectives.jacobian import JacobianPenalty
 from fewlabel.objectives.joint_energy import JointEnergy
@@ -17,5 +21,6 @@ __all__ = [
     "LikelihoodScoreMatching",
     "Objective",
     "SelfCalibration",
+    "TaughtCrossEntropy",
     "Term",
 ]

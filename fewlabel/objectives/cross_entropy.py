@@ -1,4 +1,4 @@
-"""Cross-entropy of a noise-conditional classifier, with smoothed labels, and adversarial."""
+"""Cross-entropy of a noise-conditional classifier: with labels, a teacher's, adversarial."""
 
 import torch
 from torch import Tensor
@@ -10,7 +10,7 @@ from fewlabel.objectives.term import Term
 from fewlabel.process import broadcast
 from fewlabel.randomness import StepRandom
 
-__all__ = ["AdversarialCrossEntropy", "CrossEntropy"]
+__all__ = ["AdversarialCrossEntropy", "CrossEntropy", "TaughtCrossEntropy"]
 
 
 class CrossEntropy(Term):
@@ -37,6 +37,30 @@ class CrossEntropy(Term):
         uniform = logits.log_softmax(-1).mean(-1)
         chosen = chosen_log_prob(logits, batch.y)
         return -((1 - self.smoothing) * chosen + self.smoothing * uniform)
+
+
+class TaughtCrossEntropy(Term):
+    """−Σ_k q_k log p_φ(k | x_t, t) with the class probabilities q(k | x0) of a teacher.
+
+    Its minimiser is Σ_x0 p(x0 | x_t) q(k | x0), the expectation of the teacher's probabilities
+    over what the noisy sample may have been: where q(k | x0) = p(k | x0) that is p_t(k | x_t), at
+    every noise level, and its gradient is the likelihood score. So all data train the classifier,
+    though few have a label.
+
+    Args:
+        classifier: the classifier that is trained.
+    """
+
+    def __init__(self, classifier: NoisyClassifier) -> None:
+        super().__init__()
+        self.classifier = classifier
+
+    def forward(self, batch: Batch, random: StepRandom) -> Tensor:
+        """The loss of each example, (B,); every example needs probabilities."""
+        if batch.q is None:
+            raise ValueError("no probabilities of a teacher in the batch")
+        noisy = perturb(self.classifier.process, batch.x, random)
+        return -(batch.q * self.classifier(noisy.x, noisy.t).log_softmax(-1)).sum(-1)
 
 
 class AdversarialCrossEntropy(Term):

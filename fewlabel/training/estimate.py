@@ -109,12 +109,13 @@ def step_cost(config: Config, stage: Stage, classes: int) -> Step:
         losses = method.losses(stage)
         objective = methods.objective(losses, models, config.fit(stage).weights)
     trained: nn.Module = score if stage == "score" or classifier is None else classifier
-    frozen = stage == "classifier" and not method.pseudo_labels
+    frozen = stage == "classifier" and method.teacher != "classifier"
     if stage == "classifier":
         score.requires_grad_(False)
     objective.to("meta")
     x = torch.zeros(_ROWS, *config.shape, device="meta")
-    batch = Batch(x, torch.zeros(_ROWS, dtype=torch.int64, device="meta"))
+    y, q = (torch.zeros(_ROWS, *size, device="meta") for size in ((), (classes,)))
+    batch = Batch(x, y.long(), q)
     batches: dict[Part, Batch] = dict.fromkeys(("all", "labelled", "unlabelled"), batch)
     kept = _Kept([*trained.parameters(), *score.parameters()])
 

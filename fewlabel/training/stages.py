@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import torch
 from accelerate import Accelerator
-from torch import nn
+from torch import Tensor, nn
 
 from fewlabel import methods
 from fewlabel.batch import UNLABELLED, Part
@@ -15,8 +15,10 @@ from fewlabel.errors import UserError
 from fewlabel.methods import Models, Stage
 from fewlabel.models import build_classifier, build_score_model, compile_model
 from fewlabel.run_folder import RunFolder
+from fewlabel.score import ScoreModel
 from fewlabel.training.loop import Record, fit
 from fewlabel.training.plan import Plan
+from fewlabel.training.teaching import propagated
 from fewlabel.training.validation import (
     classifier_validation,
     score_validation,
@@ -80,16 +82,19 @@ def fit_stage(
     method, settings = methods.find_method(config.method), config.fit(stage)
     device = accelerator.device
     model: nn.Module
+    beliefs: Tensor | None = None
     classes = len(splits.class_names)
     if stage == "score":
-        if method.pseudo_labels:
+        if method.teacher == "classifier":
             dataset, splits = _pseudo_labelled(planned, folder, device)
         model = build_score_model(config, classes if method.conditional else 0)
         models = Models(config.shape, score=model)
         validate = score_validation(dataset, splits, device, method.conditional)
     else:
         model = build_classifier(config, classes)
-        score = None if method.pseudo_labels else _frozen_score(config, folder, device)
+        score = None if method.teacher == "classifier" else _frozen_score(config, folder, device)
+        if score is not None and method.teacher == "propagation":
+            beliefs = propagated(planned, folder, score, accelerator)
         models = Models(config.shape, score=score, classifier=model)
         validate = classifier_validation(dataset, splits, model.process, device)
     objective = methods.objective(method.losses(stage), models, settings.weights)
@@ -97,14 +102,14 @@ def fit_stage(
     rows = settings.batch // accelerator.num_processes
     sizes: dict[Part, int] = dict.fromkeys(sorted(set(objective.parts.values())), rows)
     drawn = settings.balance, settings.labelled_share
-    batches = Batches(dataset, splits, sizes, config.seed, *ranks, device, *drawn)
+    batches = Batches(dataset, splits, sizes, config.seed, *ranks, device, *drawn, beliefs)
     checkpoints = folder.checkpoints(stage)
     return fit(
         model, objective, batches, settings, config.seed, checkpoints, accelerator, validate, stop
     )
 
 
-def _frozen_score(config: Config, folder: RunFolder, device: torch.device) -> nn.Module:
+def _frozen_score(config: Config, folder: RunFolder, device: torch.device) -> ScoreModel:
     """The score model that the run has already trained."""
     model = build_score_model(config)
     model.load_state_dict(folder.average("score", config))

@@ -1,0 +1,103 @@
+"""Label propagation: few labels spread along a graph of neighbours."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fewlabel.batch import UNLABELLED
+from fewlabel.errors import UserError
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
+__all__ = ["label_propagation"]
+
+_TOLERANCE = 1e-6
+
+
+def label_propagation(
+    features: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    n_classes: int,
+    *,
+    neighbours: int = 8,
+    reach: float = 0.99,
+    temperature: float = 0.25,
+) -> NDArray[np.float32]:
+    """Class probabilities q of all examples from the labels of a few.
+
+    Each example is joined with its nearest neighbours by weights W_ij = exp(−d_ij²/(d_i d_j)),
+    symmetric, where d_i is the distance of i to its last neighbour (Zelnik-Manor & Perona 2004,
+    "Self-Tuning Spectral Clustering"). With S = D^−½ W D^−½ and the labels Y, one-hot,
+
+        Z = (1 − a)(I − a S)^−1 Y,   q_ik ∝ (π_k Z_ik / Σ_j Z_jk)^(1/T)
+
+    Zhou et al. 2004, "Learning with Local and Global Consistency". Every class gets the share π_k
+    that it has among the labels (class mass normalisation, Zhu, Ghahramani & Lafferty 2003), and
+    T < 1 sharpens what propagation leaves flat. Those with a label keep it.
+
+    Args:
+        features: (N, F).
+        labels: (N,) classes, −1 where there is none.
+        n_classes: K.
+        neighbours: of each example, in [1, N).
+        reach: a in (0, 1); near 1, labels go far.
+        temperature: T > 0.
+
+    Returns:
+        q, (N, K), rows of sum 1. Where no label can be reached it is π.
+
+    Raises:
+        UserError: if no example has a label, or there are not more examples than neighbours.
+    """
+    labelled = np.flatnonzero(labels != UNLABELLED)
+    if not len(labelled):
+        raise UserError("no example has a label to propagate; label a few of each class")
+    known = np.eye(n_classes)[labels[labelled]]
+    prior = known.mean(0)
+    spread = np.zeros((len(labels), n_classes))
+    spread[labelled] = known
+    reached = _solve(_affinities(features, neighbours), spread, reach)
+    mass = reached.sum(0)
+    shares = reached * np.divide(prior, mass, out=np.zeros_like(mass), where=mass > 0)
+    top = shares.max(1, keepdims=True)
+    q = np.divide(shares, top, out=np.zeros_like(shares), where=top > 0) ** (1 / temperature)
+    q[top[:, 0] <= 0] = prior
+    q[labelled] = known
+    return (q / q.sum(1, keepdims=True)).astype(np.float32)
+
+
+def _affinities(features: NDArray[np.float32], neighbours: int) -> "csr_array":
+    """S = D^−½ W D^−½, (N, N), sparse."""
+    from scipy import sparse
+    from sklearn.neighbors import kneighbors_graph
+
+    n = len(features)
+    if n <= neighbours:
+        raise UserError(
+            f"label propagation joins each example with {neighbours} others, but there are {n} in "
+            "all; use a method without it, such as cg-sc-all"
+        )
+    graph = kneighbors_graph(features, neighbours, mode="distance").tocoo()
+    squares = graph.data.astype(np.float64) ** 2
+    last = squares.reshape(n, neighbours).max(1)
+    scale = np.sqrt(last[graph.row] * last[graph.col])
+    weights = np.exp(-np.divide(squares, scale, out=np.zeros_like(squares), where=scale > 0))
+    one_way = sparse.csr_array((weights, (graph.row, graph.col)), shape=(n, n))
+    both = one_way.maximum(one_way.T)
+    normal = sparse.diags_array(both.sum(1) ** -0.5)
+    return normal @ both @ normal
+
+
+def _solve(
+    affinities: "csr_array", spread: NDArray[np.float64], reach: float
+) -> NDArray[np.float64]:
+    """(1 − a)(I − a S)^−1 Y, a column at a time, by conjugate gradients: I − a S is positive."""
+    from scipy import sparse
+
+    matrix = sparse.eye_array(len(spread)) - reach * affinities
+    columns = [
+        sparse.linalg.cg(matrix, (1 - reach) * column, rtol=_TOLERANCE)[0] for column in spread.T
+    ]
+    return np.stack(columns, 1).clip(min=0)
