@@ -28,3 +28,10 @@ class Batch:
     x: Tensor
     y: Tensor
     q: Tensor | None = None
+
+    def rows(self, every: int) -> "Batch":
+        """Every so many-th example."""
+        if every == 1:
+            return self
+        q = None if self.q is None else self.q[::every]
+        return Batch(self.x[::every], self.y[::every], q)

@@ -62,12 +62,14 @@ class Loss:
         part: the part of the data it is for.
         weight: its default weight.
         grid: the weights among which a comparison chooses on the validation split.
+        every: it is computed on every so many-th row of a batch: less than 1 saves time.
     """
 
     build: Callable[[Models], Term]
     part: Part
     weight: float = 1.0
     grid: tuple[float, ...] = ()
+    every: int = 1
 
 
 @dataclass(frozen=True)
@@ -238,6 +240,32 @@ METHODS: dict[str, Method] = {
         {"ce": _TAUGHT},
         teacher="propagation",
     ),
+    "lpg-dlsm": Method(
+        "x",
+        "fewlabel",
+        _UNCONDITIONAL,
+        {
+            "ce": _TAUGHT,
+            "dlsm": Loss(
+                lambda m: LikelihoodScoreMatching(m.classifier, m.score),
+                "all",
+                20.0,
+                (5.0, 20.0, 80.0),
+                4,
+            ),
+        },
+        teacher="propagation",
+    ),
+    "lpg-sc": Method(
+        "x",
+        "fewlabel",
+        _UNCONDITIONAL,
+        {
+            "ce": _TAUGHT,
+            "sc": Loss(lambda m: SelfCalibration(m.classifier), "all", 20.0, (5.0, 20.0, 80.0), 4),
+        },
+        teacher="propagation",
+    ),
 }
 DEFAULT = "cg-sc-all"
 
@@ -261,4 +289,5 @@ def objective(
         terms={name: loss.build(models) for name, loss in losses.items()},
         parts={name: loss.part for name, loss in losses.items()},
         weights={name: weights[name] for name in losses},
+        every={name: loss.every for name, loss in losses.items()},
     )

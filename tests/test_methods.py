@@ -21,6 +21,7 @@ from fewlabel.objectives import (
     LikelihoodScoreMatching,
     Objective,
     SelfCalibration,
+    TaughtCrossEntropy,
     Term,
 )
 from fewlabel.process import EDM
@@ -35,6 +36,7 @@ class Row(NamedTuple):
     score: tuple[float | None, Part]  # dropout of labels, part
     classifier: Mapping[type[Term], Part]
     guidance: str
+    teacher: str | None = None
 
 
 def _guided(**classifier: Part) -> Row:
@@ -69,6 +71,14 @@ ROWS = {
         (0.1, "labelled"),
         {CrossEntropy: "labelled"},
         "classifier-free",
+        "classifier",
+    ),
+    "lpg": Row(
+        ("score", "classifier"),
+        (None, "all"),
+        {TaughtCrossEntropy: "all"},
+        "classifier",
+        "propagation",
     ),
 }
 every_row = pytest.mark.parametrize("name", ROWS)
@@ -128,7 +138,8 @@ def test_the_losses_of_a_row_train_the_classifier_or_the_score_model_alone(name:
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(64, 2, generator=generator, dtype=torch.float64)
     y = torch.arange(64) % 3
-    labelled, everything = Batch(x, y), Batch(x, torch.where(y > 0, y, UNLABELLED))
+    q = nn.functional.one_hot(y, 3).double()
+    labelled, everything = Batch(x, y, q), Batch(x, torch.where(y > 0, y, UNLABELLED), q)
     batches: dict[Part, Batch] = {"labelled": labelled, "all": everything}
     values = built(name, "score", of)(batches, StepRandom(0, 0))
     assert all(value.isfinite().all() for value in values.values())
@@ -156,7 +167,7 @@ def test_the_losses_of_a_row_train_the_classifier_or_the_score_model_alone(name:
 
 def test_every_row_that_needs_no_labels_for_its_score_model_shares_one() -> None:
     guided = [METHODS[name] for name, row in ROWS.items() if row.score == (None, "all")]
-    assert len(guided) == 9
+    assert len(guided) == 10
     assert all(method.score is guided[0].score for method in guided)
     others = [METHODS[name] for name, row in ROWS.items() if row.score != (None, "all")]
     assert not any(method.score is guided[0].score for method in others)

@@ -36,9 +36,10 @@ class LikelihoodScoreMatching(Term):
         """The loss of each example, (B,); every example needs a label."""
         classifier = self.classifier
         noisy = perturb(classifier.process, batch.x, random)
+        y = batch.y if batch.q is None else _drawn(batch.q, random.quantiles_like(batch.q))
         likelihood_score = input_grad(
             lambda x: classifier(x, noisy.t),
-            lambda f: chosen_log_prob(f, batch.y),
+            lambda f: chosen_log_prob(f, y),
             noisy.x,
             create_graph=True,
         )
@@ -46,3 +47,8 @@ class LikelihoodScoreMatching(Term):
             score = self._score[0](noisy.x, noisy.t)
         joint = likelihood_score + score
         return score_matching(joint, noisy, classifier.process, classifier.sigma_data)
+
+
+def _drawn(q: Tensor, quantiles: Tensor) -> Tensor:
+    """A class for each row of probabilities q, (B, K), by inversion of their sums; (B,)."""
+    return (q.cumsum(1) < quantiles[:, None]).sum(1).clamp_max(q.shape[1] - 1)

@@ -37,19 +37,28 @@ class Objective(nn.Module):
         terms: each term by name.
         parts: the part of the data each term is computed on.
         weights: the weight of each term.
+        every: a term is computed on every so many-th row of its part; 1 if not named.
     """
 
     def __init__(
-        self, terms: Mapping[str, Term], parts: Mapping[str, Part], weights: Mapping[str, float]
+        self,
+        terms: Mapping[str, Term],
+        parts: Mapping[str, Part],
+        weights: Mapping[str, float],
+        every: Mapping[str, int] | None = None,
     ) -> None:
         super().__init__()
         self.terms = nn.ModuleDict(terms)
         self.parts = dict(parts)
         self.weights = dict(weights)
+        self.every = dict(every or {})
 
     def forward(self, batches: Mapping[Part, Batch], random: StepRandom) -> dict[str, Tensor]:
         """The unweighted value of each term at each example of its part, by name."""
-        return {name: term(batches[self.parts[name]], random) for name, term in self.terms.items()}
+        return {
+            name: term(batches[self.parts[name]].rows(self.every.get(name, 1)), random)
+            for name, term in self.terms.items()
+        }
 
     def memory(self) -> dict[str, Tensor]:
         """The tensors that terms keep from step to step, such as replay buffers, by name."""

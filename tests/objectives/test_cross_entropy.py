@@ -1,11 +1,14 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
+from mixtures import three_classes
 from objective_cases import (
     PROCESS,
     Record,
     conv_classifier,
+    exact_classifier,
     images,
     linear_classifier,
     points,
@@ -13,7 +16,7 @@ from objective_cases import (
 )
 from torch import Tensor, nn
 
-from fewlabel.objectives import AdversarialCrossEntropy, CrossEntropy
+from fewlabel.objectives import AdversarialCrossEntropy, CrossEntropy, TaughtCrossEntropy
 from fewlabel.randomness import StepRandom
 
 
@@ -144,3 +147,45 @@ def test_an_attack_without_a_gradient_goes_nowhere() -> None:
     model, batch = linear_classifier(torch.zeros(2, 3, dtype=torch.float64)), points(8)
     values = AdversarialCrossEntropy(model)(batch, StepRandom(0, 0))
     torch.testing.assert_close(values, torch.full_like(values, math.log(3)))
+
+
+# A teacher's probabilities
+
+
+def test_cross_entropy_with_a_teacher_against_torch() -> None:
+    model, batch = conv_classifier(), images(16)
+    q = torch.rand(16, 3, generator=torch.Generator().manual_seed(0)).double().softmax(1)
+    record = Record(model)
+    values = TaughtCrossEntropy(model)(replace(batch, q=q), StepRandom(0, 0))
+    logits = model(record.x, record.t)
+    expected = nn.functional.cross_entropy(logits, q, reduction="none")
+    torch.testing.assert_close(values, expected, rtol=1e-12, atol=1e-12)
+    with pytest.raises(ValueError, match="teacher"):
+        TaughtCrossEntropy(model)(batch, StepRandom(0, 0))
+
+
+def test_a_sure_teacher_is_a_label() -> None:
+    model, batch = conv_classifier(), images(16)
+    certain = replace(batch, q=nn.functional.one_hot(batch.y, 3).double())
+    taught = TaughtCrossEntropy(model)(certain, StepRandom(0, 3))
+    torch.testing.assert_close(taught, CrossEntropy(model)(batch, StepRandom(0, 3)))
+
+
+def test_the_posterior_of_noisy_points_is_learned_from_that_of_clean_ones() -> None:
+    """With q = p(y|x0) the exact p_t(y|x_t) is stationary, whatever way its logits are moved."""
+    n, exact = 40_000, exact_classifier("plain", three_classes())
+    clean = PROCESS.time_at(torch.tensor(1e-4, dtype=torch.float64))
+    batch = points(n)
+    batch = replace(batch, q=exact.log_prob(batch.x, clean).exp().detach())
+    moved = torch.zeros(n, 3, dtype=torch.float64, requires_grad=True)
+    exact.network.register_forward_hook(lambda module, args, output: output + moved)
+    record = Record(exact)
+    loss = TaughtCrossEntropy(exact)(batch, StepRandom(0, 0)).sum()
+    (slopes,) = torch.autograd.grad(loss, moved)
+    x, t = record.x.detach(), record.t
+    for way in (torch.ones(n), x[:, 0].tanh(), x[:, 1].cos(), t.log().sin() * x[:, 0].tanh()):
+        along = slopes * way[:, None]
+        error = along.std(0) / n**0.5
+        assert ((along.mean(0) / error).abs() < 4).all()
+    blind = (batch.q.mean(0) - batch.q) * x[:, :1].tanh()  # of a classifier that sees nothing
+    assert ((blind.mean(0) / blind.std(0)).abs() * n**0.5 > 8).all()

@@ -1,0 +1,127 @@
+"""Labels spread along a graph, beside the inverse matrix that defines them."""
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy.spatial.distance import cdist
+
+from fewlabel.data import draw_splits, open_dataset
+from fewlabel.errors import UserError
+from fewlabel.teachers import label_propagation
+
+
+def blobs(n: int, k: int = 3, dimensions: int = 5, seed: int = 0) -> tuple[NDArray, NDArray]:
+    """Overlapping clusters and their classes."""
+    rng = np.random.default_rng(seed)
+    classes = rng.integers(k, size=n)
+    centres = rng.normal(size=(k, dimensions)) * 1.5
+    return (centres[classes] + rng.normal(size=(n, dimensions))).astype(np.float32), classes
+
+
+def few(classes: NDArray, each: int) -> NDArray:
+    labels = np.full(len(classes), -1)
+    for label in np.unique(classes):
+        labels[np.flatnonzero(classes == label)[:each]] = label
+    return labels
+
+
+def affinities(x: NDArray, neighbours: int) -> NDArray:
+    """S, dense, from all distances."""
+    squares = cdist(x.astype(np.float64), x.astype(np.float64), "sqeuclidean")
+    np.fill_diagonal(squares, np.inf)
+    last = np.sort(squares, 1)[:, neighbours - 1]
+    weights = np.where(
+        squares <= last[:, None], np.exp(-squares / np.sqrt(np.outer(last, last))), 0
+    )
+    weights = np.maximum(weights, weights.T)
+    degrees = weights.sum(1)
+    return weights / np.sqrt(np.outer(degrees, degrees))
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.25])
+@pytest.mark.parametrize("reach", [0.5, 0.99])
+@pytest.mark.parametrize("neighbours", [4, 12])
+def test_it_is_the_inverse_that_the_paper_defines(
+    neighbours: int, reach: float, temperature: float
+) -> None:
+    x, classes = blobs(150)
+    labels = few(classes, 2)
+    labels[np.flatnonzero(classes == 0)[2:6]] = 0  # the classes are not equally frequent
+    found = label_propagation(
+        x, labels, 3, neighbours=neighbours, reach=reach, temperature=temperature
+    )
+    known = np.where(labels[:, None] == np.arange(3), 1.0, 0.0)
+    inverse = np.linalg.inv(np.eye(150) - reach * affinities(x, neighbours))
+    shares = (1 - reach) * inverse @ known
+    shares = shares / shares.sum(0) * known.sum(0) / known.sum()
+    expected = shares ** (1 / temperature)
+    expected /= expected.sum(1, keepdims=True)
+    expected[labels >= 0] = known[labels >= 0]
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+
+
+def test_without_sharpening_every_class_gets_its_share_of_the_labels() -> None:
+    """What reaches the examples, before each is normalised, is in the ratio of the labels."""
+    x, classes = blobs(200, seed=1)
+    labels = few(classes, 3)
+    flat = label_propagation(x, labels, 3, temperature=1.0).astype(np.float64)
+    one_of_0 = labels.copy()
+    one_of_0[np.flatnonzero(labels == 0)[1:]] = -1
+    fewer = label_propagation(x, one_of_0, 3, temperature=1.0).astype(np.float64)
+    others = labels < 0
+    odds, fewer_odds = (q[others, 1] / q[others, 2] for q in (flat, fewer))
+    np.testing.assert_allclose(odds, fewer_odds, rtol=2e-2)  # of those left alone
+
+
+def test_one_label_of_each_moon_is_enough() -> None:
+    """Far along the arcs, where the nearest label is of the other class."""
+    dataset = open_dataset("moons")
+    splits = draw_splits(dataset, "1/class", seed=0)
+    train = splits.train[::5]
+    train = np.union1d(train, splits.labelled)
+    labels = splits.training_labels(dataset)[train]
+    points, truth = dataset.examples(train).numpy(), dataset.labels[train]
+    found = label_propagation(points, labels, 2)
+    assert np.array_equal(found.argmax(1), truth)
+    known = points[labels >= 0]
+    nearest = labels[labels >= 0][cdist(points, known).argmin(1)]
+    assert np.mean(nearest == truth) < 0.95
+
+
+def test_neither_the_order_nor_the_unit_of_the_features_matters() -> None:
+    x, classes = blobs(120, seed=2)
+    labels = few(classes, 2)
+    found = label_propagation(x, labels, 3)
+    order = np.random.default_rng(0).permutation(120)
+    np.testing.assert_allclose(
+        label_propagation(x[order], labels[order], 3), found[order], atol=1e-4
+    )
+    np.testing.assert_allclose(label_propagation(64 * x - 3, labels, 3), found, atol=1e-3)
+
+
+def test_those_that_no_label_reaches_have_the_classes_of_the_labels() -> None:
+    rng = np.random.default_rng(0)
+    near, far = rng.normal(size=(30, 2)), rng.normal(size=(30, 2)) + 1000
+    labels = np.full(60, -1)
+    labels[:4] = [0, 0, 0, 2]
+    found = label_propagation(np.concatenate([near, far]).astype(np.float32), labels, 3)
+    np.testing.assert_allclose(found[30:], [[0.75, 0, 0.25]] * 30, atol=1e-6)
+    assert np.array_equal(found[:4].argmax(1), labels[:4])
+
+
+def test_copies_of_an_image_do_no_harm() -> None:
+    x, classes = blobs(40, seed=3)
+    x = np.concatenate([x, np.repeat(x[:1], 20, 0)])
+    labels = few(np.concatenate([classes, np.repeat(classes[:1], 20)]), 2)
+    found = label_propagation(x, labels, 3)
+    assert np.isfinite(found).all()
+    np.testing.assert_allclose(found.sum(1), 1, atol=1e-5)
+    assert found[40:, classes[0]].min() > 0.9
+
+
+def test_what_cannot_be_is_said() -> None:
+    x, classes = blobs(20)
+    with pytest.raises(UserError, match="no example has a label"):
+        label_propagation(x, np.full(20, -1), 3)
+    with pytest.raises(UserError, match="joins each example with 8 others, but there are 8"):
+        label_propagation(x[:8], classes[:8], 3)

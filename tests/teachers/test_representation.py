@@ -1,0 +1,71 @@
+"""Features of a score model: what they are of, and how their directions are weighed."""
+
+import sys
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from fewlabel.data import open_dataset
+from fewlabel.progress import Task
+from fewlabel.run import Run
+from fewlabel.teachers import representation
+from fewlabel.teachers.representation import half_whitening
+
+
+def test_directions_have_the_root_of_their_spread_and_are_uncorrelated() -> None:
+    rng = np.random.default_rng(0)
+    spreads = np.array([9.0, 4.0, 1.0, 0.25])
+    turn = np.linalg.qr(rng.normal(size=(4, 4)))[0]
+    x = (rng.normal(size=(4000, 4)) * spreads) @ turn + 7
+    found = half_whitening(x.astype(np.float32), 3)(x.astype(np.float32))
+    covariance = np.cov(found.T)
+    exact = np.sqrt(np.linalg.eigvalsh(np.cov(x.T)))[::-1][:3]
+    np.testing.assert_allclose(covariance, np.diag(exact), atol=1e-3)
+    np.testing.assert_allclose(found.mean(0), 0, atol=1e-4)
+
+
+def test_images_are_features_of_every_level_of_the_clean_image(finished_run: Run) -> None:
+    """Beside the network itself, level by level, but for the signs of the directions."""
+    run, indices = finished_run, finished_run.splits.train[:60]
+    score = run.score_model
+    found = representation(score, run.dataset, indices, Task())
+    x = run.dataset.examples(indices)
+    levels: list[torch.Tensor] = []
+    handles = [
+        block.register_forward_hook(lambda module, inputs, output: levels.append(output))
+        for block in score.network.model.up_blocks
+    ]
+    with torch.no_grad():
+        score(x, torch.tensor(0.2 * run.config.sigma_data))  # EDM: a time is a σ, α = 1
+    for handle in handles:
+        handle.remove()
+    pooled = [
+        functional.avg_pool2d(level, level.shape[-1] // min(4, level.shape[-1])).flatten(1)
+        for level in levels
+    ]
+    joined = torch.cat([level / level.std() for level in pooled], 1).double().numpy()
+    _, s, directions = np.linalg.svd(joined - joined.mean(0), full_matrices=False)
+    strong = slice(12)
+    along = (joined - joined.mean(0)) @ directions[strong].T
+    expected = along / np.sqrt(s[strong] / np.sqrt(59))
+    np.testing.assert_allclose(np.abs(found[:, strong]), np.abs(expected), atol=0.01)
+
+
+def test_vectors_are_their_own_features(finished_run: Run) -> None:
+    moons = open_dataset("moons")
+    indices = np.array([5, 3, 9000])
+    found = representation(finished_run.score_model, moons, indices, Task())
+    assert np.array_equal(found, moons.values[indices])
+
+
+@pytest.mark.parametrize("batch", [7, 16])
+def test_features_do_not_depend_on_the_batch(
+    finished_run: Run, monkeypatch: pytest.MonkeyPatch, batch: int
+) -> None:
+    run, indices = finished_run, finished_run.splits.train[:40]
+    expected = representation(run.score_model, run.dataset, indices, Task())
+    monkeypatch.setattr(sys.modules[representation.__module__], "_BATCH", batch)
+    found = representation(run.score_model, run.dataset, indices, Task())
+    np.testing.assert_allclose(np.abs(found), np.abs(expected), atol=1e-2 * np.abs(expected).max())

@@ -1,0 +1,86 @@
+"""What propagated labels do to a training: where they go, and that they are found once."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from fewlabel.data import Batches
+from fewlabel.run import Run
+from fewlabel.training import stages, teaching
+from fewlabel.training.train import train
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> list[Batches]:
+    """The batches that trainings make."""
+    found: list[Batches] = []
+
+    class Spied(Batches):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            found.append(self)
+
+    monkeypatch.setattr(stages, "Batches", Spied)
+    return found
+
+
+def taught(out: Path, source: Run, tiny: tuple[str, ...], **settings: Any) -> Run:
+    return train(
+        "digits", method="lpg", score=source.folder.path, labels="2/class", out=out, steps=4,
+        overrides=tiny, device="cpu", **settings,
+    )  # fmt: skip
+
+
+def test_every_training_example_has_probabilities_and_those_with_a_label_keep_it(
+    tmp_path: Path, tiny: tuple[str, ...], finished_run: Run, made: list[Batches]
+) -> None:
+    run = taught(tmp_path / "run", finished_run, tiny)
+    (batches,) = made
+    (part,) = batches.at(0)
+    epoch = -(-len(run.splits.train) // 16)
+    rows = [batches.at(step)[part] for step in range(epoch)]
+    x, y = (torch.cat([getattr(row, key) for row in rows]) for key in ("x", "y"))
+    q = torch.cat([row.q for row in rows if row.q is not None])
+    torch.testing.assert_close(q.sum(1), torch.ones(len(q)))
+    known = y >= 0
+    assert torch.equal(q[known], torch.eye(10)[y[known]])
+    # each row has the probabilities of its own image, and they are mostly right
+    truth = {
+        image.numpy().tobytes(): label
+        for image, label in zip(
+            run.dataset.examples(run.splits.train),
+            run.dataset.labels[run.splits.train],
+            strict=True,
+        )
+    }
+    right = np.mean([truth[i.numpy().tobytes()] == k for i, k in zip(x, q.argmax(1), strict=True)])
+    assert 0.6 < right < 1  # chance is 0.1; and the hidden labels themselves were not used
+
+
+def test_a_resumed_run_reads_what_it_found_before(
+    tmp_path: Path,
+    tiny: tuple[str, ...],
+    finished_run: Run,
+    made: list[Batches],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run = taught(tmp_path / "run", finished_run, tiny)
+    kept = load_file(run.folder.path / "teacher.safetensors")["probabilities"]
+    assert kept.shape == (len(run.splits.train), 10)
+    monkeypatch.setattr(teaching, "label_propagation", None)  # it is not asked again
+    for path in (run.folder.path / "classifier").iterdir():
+        for file in path.iterdir():
+            file.unlink()
+        path.rmdir()
+    again = taught(tmp_path / "run", finished_run, tiny)
+    before, after = (batches.at(3)["all"] for batches in made)
+    assert before.q is not None
+    assert after.q is not None
+    assert torch.equal(before.q, after.q)
+    weights = (r.classifier.state_dict() for r in (run, again))
+    for one, other in zip(*(w.values() for w in weights), strict=True):
+        assert torch.equal(one, other)
