@@ -164,6 +164,7 @@ class Config(Request):
 
     `precision` is that of the networks in training; None is bf16 on a GPU, float32 on a CPU. With
     `compile` the frozen score model is compiled that a classifier is trained beside.
+    `teacher` is the run that labels the unlabelled, for methods that have a teacher.
     `imported_from` is where the score model came from, if it was trained elsewhere: then the run
     has no data.
     """
@@ -177,6 +178,7 @@ class Config(Request):
     score: ScoreConfig
     classifier: ClassifierConfig
     score_from: str | None = None
+    teacher: str | None = None
     imported_from: str | None = None
 
     @field_validator("precision", mode="before")

@@ -40,8 +40,8 @@ __all__ = [
 Stage = Literal["score", "classifier"]
 
 Teacher = Literal["classifier", "propagation"]
-"""What labels the unlabelled: the classifier for the score model, or label propagation along the
-score model's features for the classifier."""
+"""What labels the unlabelled for the last model that is trained: the run's own classifier, or
+label propagation along the features of an unconditional score model."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +115,11 @@ class Method:
     def shares_score(self) -> bool:
         """Whether its score model is the unconditional one, which others can use too."""
         return self.score is _UNCONDITIONAL
+
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether labels spread along the features of a score model that it does not have."""
+        return self.teacher == "propagation" and not self.shares_score
 
     def losses(self, stage: Stage) -> Mapping[str, Loss]:
         """The losses of a stage."""
@@ -231,6 +236,14 @@ METHODS: dict[str, Method] = {
         guidance="classifier-free",
         scale=2.0,
         teacher="classifier",
+    ),
+    "dpt-lp": Method(
+        "classifier-free guidance on all data with propagated labels (--teacher RUN: features)",
+        "You et al. 2023, arXiv 2302.10586, with the teacher of lpg",
+        _conditional("labelled", _DROPOUT),
+        guidance="classifier-free",
+        scale=2.0,
+        teacher="propagation",
     ),
     "lpg": Method(
         "label-propagation guidance: the classifier learns, at every noise level, the labels that "

@@ -73,6 +73,7 @@ ROWS = {
         "classifier-free",
         "classifier",
     ),
+    "dpt-lp": Row(("score",), (0.1, "labelled"), {}, "classifier-free", "propagation"),
     "lpg": Row(
         ("score", "classifier"),
         (None, "all"),

@@ -49,6 +49,14 @@ def train(
     score: Annotated[
         Path | None, typer.Option(help="Use the score model of this run, train a classifier only.")
     ] = None,
+    teacher: Annotated[
+        Path | None,
+        typer.Option(
+            help="A run that labels the unlabelled, for lpg and dpt: by its classifier, or by "
+            "propagation along its score model's features.",
+            show_default="the method's own",
+        ),
+    ] = None,
     size: Size = None,
     preset: Preset = None,
     steps: Annotated[
@@ -90,6 +98,7 @@ def train(
     given: dict[str, Any] = {
         "out": out,
         "score": score,
+        "teacher": teacher,
         "steps": steps,
         "config": config,
         "overrides": set_ or (),

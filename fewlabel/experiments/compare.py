@@ -176,7 +176,8 @@ def planned_cell(protocol: Protocol, method: str, labels: str) -> Plan:
 
 def _shared_score(out: Path, protocol: Protocol, methods: Sequence[str]) -> str | None:
     """The run whose score model is shared, trained if it is not; None if no method shares one."""
-    if not any(METHODS[method].shares_score for method in methods):
+    rows = [METHODS[method] for method in methods]
+    if not any(row.shares_score or row.needs_teacher for row in rows):
         return None
     if protocol.score is not None:
         return protocol.score

@@ -210,6 +210,7 @@ def _trained(cell: Cell, protocol: Protocol, out: Path, score: str | None) -> Ru
         method=cell.method,
         labels=cell.labels,
         score=score if method.shares_score else None,
+        teacher=score if method.needs_teacher else None,
         seed=cell.seed,
         exist_ok=True,
         **settings | {"overrides": overrides},

@@ -49,6 +49,7 @@ def plan(
     options: Mapping[str, Any],
     steps: int | None = None,
     score: Path | None = None,
+    teacher: Path | None = None,
     config: Path | None = None,
     overrides: Iterable[str] = (),
     strict: bool = False,
@@ -63,6 +64,7 @@ def plan(
         options: values of top-level keys; None means not given.
         steps: training steps of each stage.
         score: the run whose score model is used.
+        teacher: the run that labels the unlabelled.
         config: a YAML file such as the config.yaml of a run.
         overrides: "dotted.key=value" strings; values are YAML.
         strict: refuse broken images, rather than leave them out and say so.
@@ -102,6 +104,9 @@ def plan(
     if source:
         shared = _shared_score(Path(source), request.method, dataset)
         asked |= shared
+    if source := teacher or asked.get("teacher"):
+        asked["teacher"] = str(Path(source).resolve())
+        _check_teacher(Path(source), request.method, dataset)
     asked.setdefault("sigma_data", _spread(dataset, splits))
     values = merged(_preset(asked), asked) | {"shape": dataset.shape}
     if len(dataset.shape) > 1:
@@ -201,6 +206,34 @@ def _shared_score(folder: Path, method: str, dataset: Dataset) -> dict[str, Any]
     if source.score.prediction == "preconditioned":  # others do not depend on it
         keys.add("sigma_data")
     return source.model_dump(include=keys) | {"score_from": str(folder.resolve())}
+
+
+def _check_teacher(folder: Path, method: str, dataset: Dataset) -> None:
+    """Refuse a teacher that cannot teach these data, and a method that takes none."""
+    rows = methods.METHODS.items()
+    if methods.find_method(method).teacher != "propagation":
+        taught = ", ".join(name for name, row in rows if row.teacher == "propagation")
+        raise UserError(
+            f"{method} takes no teacher; leave --teacher out, or choose one of {taught}"
+        )
+    source = RunFolder(folder).read_config()
+    teaches = methods.find_method(source.method)
+    if not (teaches.classifier or teaches.shares_score):
+        raise UserError(
+            f"{folder} is a run of {source.method}, which has neither a classifier nor an "
+            "unconditional score model; give a run of uncond or lpg"
+        )
+    if source.shape != dataset.shape:
+        raise UserError(
+            f"the teacher {folder} knows examples of {_size(source.shape)}, {dataset.name} has "
+            f"{_size(dataset.shape)}; give --size {source.size} or another run"
+        )
+    names = RunFolder(folder).read_splits().class_names
+    if teaches.classifier and names != dataset.class_names:
+        raise UserError(
+            f"the teacher {folder} knows the classes {', '.join(names)}, {dataset.name} has "
+            f"{', '.join(dataset.class_names)}; give another run"
+        )
 
 
 def _size(shape: tuple[int, ...]) -> str:

@@ -1,7 +1,6 @@
 """The stages of a run: model, losses, data and validation, put together and fitted."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 
 import torch
 from accelerate import Accelerator
@@ -10,7 +9,7 @@ from torch import Tensor, nn
 from fewlabel import methods
 from fewlabel.batch import UNLABELLED, Part
 from fewlabel.config import Config
-from fewlabel.data import Batches, Dataset, Splits
+from fewlabel.data import Batches
 from fewlabel.errors import UserError
 from fewlabel.methods import Models, Stage
 from fewlabel.models import build_classifier, build_score_model, compile_model
@@ -18,7 +17,7 @@ from fewlabel.run_folder import RunFolder
 from fewlabel.score import ScoreModel
 from fewlabel.training.loop import Record, fit
 from fewlabel.training.plan import Plan
-from fewlabel.training.teaching import propagated
+from fewlabel.training.teaching import beliefs, labelled_by
 from fewlabel.training.validation import (
     classifier_validation,
     score_validation,
@@ -26,17 +25,20 @@ from fewlabel.training.validation import (
 
 __all__ = ["check_settings", "fit_stage"]
 
-_BATCH = 512
-_NEARLY_CLEAN = 0.1  # σ/σ_data at which pseudo-labels are read: inside the classifier's training
-
 
 def check_settings(planned: Plan, processes: int) -> None:
     """Refuse settings that cannot be, before anything is written.
 
     Raises:
-        UserError: for a batch that does not divide, or patience without validation.
+        UserError: for a batch that does not divide, or patience without validation, or
+            for a method that lacks its teacher.
     """
     config, row = planned.config, methods.find_method(planned.config.method)
+    if row.needs_teacher and config.teacher is None:
+        raise UserError(
+            f"{config.method} has no unconditional score model along whose features labels could "
+            "be propagated; give --teacher RUN, such as a run of uncond or lpg"
+        )
     held_out = planned.dataset.labels[list(planned.splits.validation)]
     for stage in row.stages:
         if stage == "score" and config.score_from:
@@ -82,19 +84,19 @@ def fit_stage(
     method, settings = methods.find_method(config.method), config.fit(stage)
     device = accelerator.device
     model: nn.Module
-    beliefs: Tensor | None = None
+    q: Tensor | None = None
     classes = len(splits.class_names)
     if stage == "score":
-        if method.teacher == "classifier":
-            dataset, splits = _pseudo_labelled(planned, folder, device)
+        if method.teacher and method.conditional:
+            dataset, splits = labelled_by(beliefs(planned, folder, accelerator), dataset, splits)
         model = build_score_model(config, classes if method.conditional else 0)
         models = Models(config.shape, score=model)
         validate = score_validation(dataset, splits, device, method.conditional)
     else:
         model = build_classifier(config, classes)
         score = None if method.teacher == "classifier" else _frozen_score(config, folder, device)
-        if score is not None and method.teacher == "propagation":
-            beliefs = propagated(planned, folder, score, accelerator)
+        if method.teacher and not method.conditional:
+            q = beliefs(planned, folder, accelerator, score)
         models = Models(config.shape, score=score, classifier=model)
         validate = classifier_validation(dataset, splits, model.process, device)
     objective = methods.objective(method.losses(stage), models, settings.weights)
@@ -102,7 +104,7 @@ def fit_stage(
     rows = settings.batch // accelerator.num_processes
     sizes: dict[Part, int] = dict.fromkeys(sorted(set(objective.parts.values())), rows)
     drawn = settings.balance, settings.labelled_share
-    batches = Batches(dataset, splits, sizes, config.seed, *ranks, device, *drawn, beliefs)
+    batches = Batches(dataset, splits, sizes, config.seed, *ranks, device, *drawn, q)
     checkpoints = folder.checkpoints(stage)
     return fit(
         model, objective, batches, settings, config.seed, checkpoints, accelerator, validate, stop
@@ -117,22 +119,3 @@ def _frozen_score(config: Config, folder: RunFolder, device: torch.device) -> Sc
     if config.compile:
         compile_model(model, device)
     return model
-
-
-@torch.no_grad()
-def _pseudo_labelled(
-    planned: Plan, folder: RunFolder, device: torch.device
-) -> tuple[Dataset, Splits]:
-    """The data with the class that the run's classifier gives each unlabelled example."""
-    dataset, splits = planned.dataset, planned.splits
-    classifier = build_classifier(planned.config, len(splits.class_names))
-    classifier.load_state_dict(folder.average("classifier", planned.config))
-    classifier.to(device).eval()
-    labels = dataset.labels.copy()
-    unlabelled = splits.indices("unlabelled")
-    t = classifier.process.time_at(torch.tensor(_NEARLY_CLEAN * planned.config.sigma_data))
-    for start in range(0, len(unlabelled), _BATCH):
-        chunk = unlabelled[start : start + _BATCH]
-        log_prob = classifier.log_prob(dataset.examples(chunk).to(device), t.to(device))
-        labels[chunk] = log_prob.argmax(1).cpu().numpy()
-    return replace(dataset, labels=labels), replace(splits, labelled=splits.train)

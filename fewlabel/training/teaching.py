@@ -1,51 +1,110 @@
-"""What a run's teacher says of its training examples, found once and kept in the run."""
+"""What the teacher of a run says of its training examples, found once and kept in the run."""
 
-from pathlib import Path
+from dataclasses import replace
 
+import numpy as np
 import torch
 from accelerate import Accelerator
+from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from fewlabel import methods
+from fewlabel.batch import UNLABELLED
+from fewlabel.classifier import NoisyClassifier
+from fewlabel.data import Dataset, Splits
 from fewlabel.files import replacing
-from fewlabel.progress import track
+from fewlabel.models import build_classifier
+from fewlabel.progress import Task, track
+from fewlabel.run import Run
 from fewlabel.run_folder import RunFolder
 from fewlabel.score import ScoreModel
 from fewlabel.teachers import label_propagation, representation
 from fewlabel.training.plan import Plan
 
-__all__ = ["propagated"]
+__all__ = ["beliefs", "labelled_by"]
+
+_BATCH = 512
+_NEARLY_CLEAN = 0.1  # σ/σ_data at which a classifier is asked: inside its training
 
 
-def propagated(
-    planned: Plan, folder: RunFolder, score: ScoreModel, accelerator: Accelerator
+def beliefs(
+    planned: Plan, folder: RunFolder, accelerator: Accelerator, score: ScoreModel | None = None
 ) -> Tensor:
-    """The few labels, spread over all training examples along the score model's features.
+    """Class probabilities of all training examples; those with a label have it for certain.
+
+    They are the predictions of a classifier, or the few labels spread along the features of a
+    score model: of the run named by `teacher`, or of the run itself.
 
     Args:
-        planned: the data.
+        planned: the configuration and the data.
         folder: the run; what was found is kept in its teacher.safetensors.
-        score: the trained, unconditional score model.
         accelerator: the processes, of which one does the work.
+        score: the run's own unconditional score model, if it has one.
 
     Returns:
-        Class probabilities (N, K) of all examples of the dataset, 0 for those that do not train.
+        (N, K) for the N examples of the dataset, 0 for those that do not train.
     """
     path = folder.path / "teacher.safetensors"
     if accelerator.is_main_process and not path.exists():
-        _spread_labels(planned, score, path)
+        with track("labelling the unlabelled") as task:
+            q = _asked(planned, folder, accelerator.device, score, task)
+        with replacing(path) as temporary:
+            save_file({"probabilities": q.contiguous()}, temporary)
     accelerator.wait_for_everyone()
     found = load_file(path)["probabilities"]
-    beliefs = torch.zeros(len(planned.dataset), found.shape[1])
-    beliefs[torch.from_numpy(planned.splits.train)] = found
-    return beliefs
+    everything = torch.zeros(len(planned.dataset), found.shape[1])
+    everything[torch.from_numpy(planned.splits.train)] = found
+    return everything
 
 
-def _spread_labels(planned: Plan, score: ScoreModel, path: Path) -> None:
-    dataset, splits = planned.dataset, planned.splits
-    with track("spreading the labels") as task:
+def labelled_by(q: Tensor, dataset: Dataset, splits: Splits) -> tuple[Dataset, Splits]:
+    """The data in which every training example shows a label: its own, or its likeliest class."""
+    labels, unlabelled = dataset.labels.copy(), splits.indices("unlabelled")
+    labels[unlabelled] = q[torch.from_numpy(unlabelled)].argmax(1).numpy()
+    return replace(dataset, labels=labels), replace(splits, labelled=splits.train)
+
+
+def _asked(
+    planned: Plan,
+    folder: RunFolder,
+    device: torch.device,
+    score: ScoreModel | None,
+    task: Task,
+) -> Tensor:
+    """What the teacher says of each training example, (N, K)."""
+    config, dataset, splits = planned.config, planned.dataset, planned.splits
+    labels, classes = splits.training_labels(dataset)[splits.train], len(splits.class_names)
+    if config.teacher is not None:
+        teacher = Run(config.teacher, str(device))
+        if teacher.method.classifier:
+            return _predicted(teacher.classifier, dataset, splits.train, labels, task)
+        score = teacher.score_model
+    if score is not None and methods.find_method(config.method).teacher == "propagation":
         features = representation(score, dataset, splits.train, task)
-    labels = splits.training_labels(dataset)[splits.train]
-    q = label_propagation(features, labels, len(splits.class_names))
-    with replacing(path) as temporary:
-        save_file({"probabilities": torch.from_numpy(q)}, temporary)
+        return torch.from_numpy(label_propagation(features, labels, classes))
+    classifier = build_classifier(config, classes)
+    classifier.load_state_dict(folder.average("classifier", config))
+    return _predicted(classifier.to(device).eval(), dataset, splits.train, labels, task)
+
+
+@torch.no_grad()
+def _predicted(
+    classifier: NoisyClassifier,
+    dataset: Dataset,
+    indices: NDArray[np.int64],
+    labels: NDArray[np.int64],
+    task: Task,
+) -> Tensor:
+    """The probabilities of a classifier on nearly clean examples, and the labels there are."""
+    device = next(classifier.parameters()).device
+    ratio = torch.tensor(_NEARLY_CLEAN * classifier.sigma_data, device=device)
+    t, found = classifier.process.time_at(ratio), []
+    for start in range(0, len(indices), _BATCH):
+        x = dataset.examples(indices[start : start + _BATCH]).to(device)
+        found.append(classifier.log_prob(x, t).exp().cpu())
+        task.set(start + len(x), len(indices))
+    q, y = torch.cat(found), torch.from_numpy(labels)
+    known = y != UNLABELLED
+    q[known] = torch.eye(q.shape[1])[y[known]]
+    return q

@@ -39,6 +39,7 @@ def train(
     method: str | None = None,
     labels: str | float | None = None,
     score: str | os.PathLike[str] | None = None,
+    teacher: str | os.PathLike[str] | None = None,
     size: int | None = None,
     preset: str | None = None,
     steps: int | None = None,
@@ -64,6 +65,8 @@ def train(
         method: a name in `fewlabel.methods.METHODS`; by default "cg-sc-all".
         labels: a fraction (0.05), a number per class ("4/class"), "all", or a CSV of files.
         score: a run whose score model is used instead of training one.
+        teacher: a run that labels the unlabelled, for methods that have a teacher: by its
+            classifier, or if it has none by propagation along its score model's features.
         size: side of the images; by default the data's own, at most 64.
         preset: "tiny" or "small"; by default what fits the size.
         steps: training steps of each stage; by default the preset's.
@@ -93,6 +96,7 @@ def train(
         tensorboard=tensorboard,
         steps=steps,
         score=score,
+        teacher=teacher,
         config=config,
         overrides=overrides,
         strict=strict,
@@ -129,6 +133,7 @@ def prepare(
     device: str | None = None,
     tensorboard: bool = False,
     score: str | os.PathLike[str] | None = None,
+    teacher: str | os.PathLike[str] | None = None,
     config: str | os.PathLike[str] | None = None,
     **others: Any,
 ) -> Plan:
@@ -141,6 +146,7 @@ def prepare(
         device: as `train` takes it.
         tensorboard: as `train` takes it.
         score: as `train` takes it.
+        teacher: as `train` takes it.
         config: as `train` takes it.
         others: other arguments of `fewlabel.training.plan.plan`.
 
@@ -157,6 +163,7 @@ def prepare(
             data,
             options=given,
             score=Path(score) if score is not None else None,
+            teacher=Path(teacher) if teacher is not None else None,
             config=Path(config) if config is not None else None,
             **others,
         )

@@ -39,13 +39,15 @@ def trained(tmp_path_factory: pytest.TempPathFactory, tiny: tuple[str, ...]) -> 
 
     def run(data: str, method: str) -> Run:
         if (data, method) not in runs:
-            shares = method != "cg" and METHODS[method].score is METHODS["cg"].score
+            row = METHODS[method]
+            shares = method != "cg" and row.score is METHODS["cg"].score
             runs[data, method] = train(
                 data,
                 method=method,
                 labels=0.05,
                 steps=STEPS,
                 score=run(data, "cg").folder.path if shares else None,
+                teacher=run(data, "cg").folder.path if row.needs_teacher else None,
                 out=folder / f"{data}-{method}",
                 overrides=tiny,
                 device="cpu",

@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from fewlabel.data import Batches
+from fewlabel.errors import UserError
 from fewlabel.run import Run
 from fewlabel.training import stages, teaching
 from fewlabel.training.train import train
@@ -84,3 +85,59 @@ def test_a_resumed_run_reads_what_it_found_before(
     weights = (r.classifier.state_dict() for r in (run, again))
     for one, other in zip(*(w.values() for w in weights), strict=True):
         assert torch.equal(one, other)
+
+
+def test_another_run_can_be_the_teacher(
+    tmp_path: Path, tiny: tuple[str, ...], finished_run: Run, made: list[Batches]
+) -> None:
+    """By its classifier, asked of nearly clean images; the labels that are known stay."""
+    run = taught(tmp_path / "run", finished_run, tiny, teacher=finished_run.folder.path)
+    (batches,) = made
+    batch = batches.at(0)["all"]
+    assert batch.q is not None
+    t = torch.tensor(0.1 * run.config.sigma_data)  # EDM: a time is a σ
+    with torch.no_grad():
+        said = finished_run.classifier.log_prob(batch.x, t).exp()
+    known = batch.y >= 0
+    torch.testing.assert_close(batch.q[~known], said[~known], rtol=1e-4, atol=1e-6)
+    assert torch.equal(batch.q[known], torch.eye(10)[batch.y[known]])
+
+
+def test_propagated_labels_reach_a_conditional_score_model(
+    tmp_path: Path, tiny: tuple[str, ...], finished_run: Run, made: list[Batches]
+) -> None:
+    """A score model alone teaches by propagation: the labels are those that lpg learns."""
+    score = train(
+        "digits", method="uncond", out=tmp_path / "score", steps=1, overrides=tiny, device="cpu"
+    )
+    lpg = taught(tmp_path / "lpg", score, tiny)
+    dpt = train(
+        "digits", method="dpt-lp", labels="2/class", out=tmp_path / "dpt", steps=1,
+        teacher=score.folder.path, overrides=tiny, device="cpu",
+    )  # fmt: skip
+    one, other = (
+        load_file(run.folder.path / "teacher.safetensors")["probabilities"] for run in (lpg, dpt)
+    )
+    torch.testing.assert_close(one, other)
+    batch = made[-1].at(0)["labelled"]
+    shown = {
+        image.numpy().tobytes(): label
+        for image, label in zip(
+            dpt.dataset.examples(dpt.splits.train), other.argmax(1).tolist(), strict=True
+        )
+    }
+    assert [shown[image.numpy().tobytes()] for image in batch.x] == batch.y.tolist()
+
+
+def test_teachers_that_cannot_teach_are_refused(
+    tmp_path: Path, tiny: tuple[str, ...], finished_run: Run
+) -> None:
+    folder, out = finished_run.folder.path, tmp_path / "run"
+    with pytest.raises(UserError, match=r"cg takes no teacher; .* choose one of dpt-lp, lpg"):
+        train("digits", method="cg", teacher=folder, out=out, overrides=tiny)
+    with pytest.raises(UserError, match=r"dpt-lp has no unconditional score model.*--teacher RUN"):
+        train("digits", method="dpt-lp", out=out, overrides=tiny)
+    with pytest.raises(UserError, match="knows examples of 8×8 with 1 channel, moons has 2 num"):
+        train("moons", method="dpt-lp", teacher=folder, out=out, overrides=tiny)
+    with pytest.raises(UserError, match="there is no run folder"):
+        train("digits", method="lpg", teacher=tmp_path / "none", out=out, overrides=tiny)
