@@ -2,7 +2,7 @@
 
     import fewlabel
 
-    run = fewlabel.train("digits", method="cg-sc-all", labels=0.05, out="runs/a")
+    run = fewlabel.train("digits", method="lpg", labels=0.05, out="runs/a")
     images = run.sample(label=3, n=64, scale=2.0, seed=0)     # (64, 1, 8, 8) in [-1, 1]
     report = run.evaluate(metrics=("intra-fid", "accuracy"))
     run = fewlabel.load("runs/a")                             # later

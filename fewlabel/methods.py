@@ -5,7 +5,7 @@ new one) and add a row here; training, guidance, sampling and every command take
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from fewlabel.batch import Part
@@ -254,33 +254,14 @@ METHODS: dict[str, Method] = {
         teacher="propagation",
     ),
     "lpg-dlsm": Method(
-        "x",
-        "fewlabel",
+        "label-propagation guidance with DLSM on every eighth example",
+        "fewlabel; Chao et al. 2022, arXiv 2203.14206",
         _UNCONDITIONAL,
-        {
-            "ce": _TAUGHT,
-            "dlsm": Loss(
-                lambda m: LikelihoodScoreMatching(m.classifier, m.score),
-                "all",
-                20.0,
-                (5.0, 20.0, 80.0),
-                4,
-            ),
-        },
-        teacher="propagation",
-    ),
-    "lpg-sc": Method(
-        "x",
-        "fewlabel",
-        _UNCONDITIONAL,
-        {
-            "ce": _TAUGHT,
-            "sc": Loss(lambda m: SelfCalibration(m.classifier), "all", 20.0, (5.0, 20.0, 80.0), 4),
-        },
+        {"ce": _TAUGHT, "dlsm": replace(_DLSM, part="all", every=8)},
         teacher="propagation",
     ),
 }
-DEFAULT = "cg-sc-all"
+DEFAULT = "lpg"
 
 
 def find_method(name: str) -> Method:

@@ -74,6 +74,13 @@ ROWS = {
         "classifier",
     ),
     "dpt-lp": Row(("score",), (0.1, "labelled"), {}, "classifier-free", "propagation"),
+    "lpg-dlsm": Row(
+        ("score", "classifier"),
+        (None, "all"),
+        {TaughtCrossEntropy: "all", LikelihoodScoreMatching: "all"},
+        "classifier",
+        "propagation",
+    ),
     "lpg": Row(
         ("score", "classifier"),
         (None, "all"),
@@ -168,7 +175,7 @@ def test_the_losses_of_a_row_train_the_classifier_or_the_score_model_alone(name:
 
 def test_every_row_that_needs_no_labels_for_its_score_model_shares_one() -> None:
     guided = [METHODS[name] for name, row in ROWS.items() if row.score == (None, "all")]
-    assert len(guided) == 10
+    assert len(guided) == 11
     assert all(method.score is guided[0].score for method in guided)
     others = [METHODS[name] for name, row in ROWS.items() if row.score != (None, "all")]
     assert not any(method.score is guided[0].score for method in others)

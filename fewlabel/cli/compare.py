@@ -29,7 +29,7 @@ def compare(
         str | None,
         typer.Option(
             help="Methods with commas; see `fewlabel methods`.",
-            show_default="the recipe's, or cg,cg-dlsm,cg-sc-all,cfg-all",
+            show_default="the recipe's, or cg,cg-dlsm,cg-sc-all,cfg-all,lpg",
         ),
     ] = None,
     labels: Annotated[
@@ -100,7 +100,7 @@ def compare(
     Stopped or killed, the same command goes on without repeating a finished cell. More methods,
     labels or draws may be added to a comparison later.
 
-    Example: fewlabel compare digits --methods cg,cg-sc-all --labels 2/class,0.05 --out cmp
+    Example: fewlabel compare digits --methods cg,lpg --labels 2/class,0.05 --out cmp
     """
     from fewlabel.experiments.compare import run_comparison
     from fewlabel.experiments.compare_results import write_results

@@ -21,7 +21,7 @@ def demo(
     set_: Overrides = None,
     as_json: Json = False,
 ) -> None:
-    """Compare cg and cg-sc-all on the same few labels: a table, a grid and a page.
+    """Compare cg and lpg on the same few labels: a table, a grid and a page.
 
     Example: fewlabel demo --out runs/demo
     """

@@ -36,7 +36,7 @@ def train(
         Path | None, typer.Option(help="The run folder.", show_default="runs/DATA")
     ] = None,
     method: Annotated[
-        str | None, typer.Option(help="See `fewlabel methods`.", show_default="cg-sc-all")
+        str | None, typer.Option(help="See `fewlabel methods`.", show_default="lpg")
     ] = None,
     labels: Annotated[
         str | None,

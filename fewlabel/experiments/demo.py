@@ -1,4 +1,4 @@
-"""The demo: plain and self-calibrated classifier guidance on the same few labels of some data."""
+"""The demo: plain classifier guidance and the default method on the same few labels."""
 
 import os
 import shlex
@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from fewlabel.files import write_json
+from fewlabel.methods import DEFAULT
 from fewlabel.metrics.intervals import Estimate
 from fewlabel.metrics.report import Report
 from fewlabel.pictures.grid import class_grid
@@ -26,7 +27,7 @@ __all__ = ["run_demo"]
 
 _DATA, _LABELS = "digits", "0.05"
 
-_METHODS = ("cg", "cg-sc-all")
+_METHODS = ("cg", DEFAULT)
 _SCALES = (1.0, 2.0, 3.0, 4.0, 6.0)
 _METRICS = ("accuracy", "intra-fid")
 _PER_CLASS_TO_CHOOSE, _PER_CLASS = 40, 100
@@ -154,8 +155,8 @@ def _page(
     return Page(
         f"{name.capitalize()} from a few labels",
         "Both methods draw from the same score model and learn the classes from the same labels. "
-        "cg trains its classifier on the labelled images alone; cg-sc-all also fits the "
-        "classifier's own energy to all images, labelled or not.",
+        f"cg trains its classifier on the labelled images alone; {DEFAULT} on all images, with "
+        "the labels that spread from the few along what the score model knows.",
         (
             Section("What was compared", facts=facts, comparison=_comparison(reports, scales)),
             Section("Samples", figures=(_grid_figure(out),)),

@@ -10,7 +10,7 @@ from fewlabel.recipes import NO_RECIPE, find_recipe
 
 __all__ = ["Grid", "grid"]
 
-_METHODS = ("cg", "cg-dlsm", "cg-sc-all", "cfg-all")
+_METHODS = ("cg", "cg-dlsm", "cg-sc-all", "cfg-all", "lpg")
 _LABELS = ("0.05",)
 
 

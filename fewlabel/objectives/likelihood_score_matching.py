@@ -18,7 +18,8 @@ class LikelihoodScoreMatching(Term):
 
     Chao et al. 2022, "Denoising Likelihood Score Matching for Conditional Score-based Data
     Generation", arXiv 2203.14206. Where s_θ is the true score, the minimiser is the true
-    likelihood score ∇_x log p_t(y | x_t). λ is `score_weight`, D the number of dimensions.
+    likelihood score ∇_x log p_t(y | x_t). λ is `score_weight`, D the number of dimensions. Of a
+    teacher's probabilities y is drawn.
 
     Args:
         classifier: the classifier that is trained.
@@ -33,7 +34,7 @@ class LikelihoodScoreMatching(Term):
         self._score = (score,)  # in a tuple: a frozen model is no part of what is trained
 
     def forward(self, batch: Batch, random: StepRandom) -> Tensor:
-        """The loss of each example, (B,); every example needs a label."""
+        """The loss of each example, (B,); every example needs a label or a teacher's."""
         classifier = self.classifier
         noisy = perturb(classifier.process, batch.x, random)
         y = batch.y if batch.q is None else _drawn(batch.q, random.quantiles_like(batch.q))

@@ -31,6 +31,9 @@ STYLES = {
     "cfg-labeled": ("#56B4E9", "X"),
     "cond": ("#777777", "*"),
     "dpt": ("#661100", "h"),
+    "dpt-lp": ("#44AA99", "8"),
+    "lpg": ("#E6007E", "H"),
+    "lpg-dlsm": ("#7A0045", "d"),
 }
 """The colour and marker of each method."""
 

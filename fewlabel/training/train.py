@@ -62,7 +62,7 @@ def train(
     Args:
         data: a built-in name such as "digits", or a folder of images.
         out: the run folder.
-        method: a name in `fewlabel.methods.METHODS`; by default "cg-sc-all".
+        method: a name in `fewlabel.methods.METHODS`; by default "lpg".
         labels: a fraction (0.05), a number per class ("4/class"), "all", or a CSV of files.
         score: a run whose score model is used instead of training one.
         teacher: a run that labels the unlabelled, for methods that have a teacher: by its

@@ -127,7 +127,7 @@ def test_one_class_only(cli: Cli, pets: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "fragments"),
     [
-        (["--method", "magic"], ["'magic'", "cg-sc-all"]),
+        (["--method", "magic"], ["'magic'", "cg-sc-all", "lpg"]),
         (["--preset", "huge"], ["'huge'", "choose one of tiny"]),
         (["--set", "score.fit.setps=3"], ["score.fit.setps", "unknown key"]),
         (["--set", "score.fit.labelled_share=2"], ["score.fit.labelled_share", "less than or"]),
@@ -166,7 +166,7 @@ def test_train_into_a_finished_run(cli: Cli, copied_run: Path, tiny_train: Argum
 @pytest.mark.parametrize(
     ("others", "key", "there", "now"),
     [
-        (["--method", "cg"], "method", "cg-sc-all", "cg"),
+        (["--method", "cg"], "method", "lpg", "cg"),
         (["--labels", "0.1"], "labels", "0.05", "0.1"),
         (["--seed", "1"], "seed", "0", "1"),
     ],

@@ -58,7 +58,7 @@ def test_info(cli: Cli, finished_run: Run) -> None:
     found = document(cli("info", finished_run.folder, "--json"))
     assert found["state"] == "finished"
     assert found["steps"] == {"score": "40/40", "classifier": "40/40"}
-    assert (found["data"], found["method"], found["labels"]) == ("digits", "cg-sc-all", "0.05")
+    assert (found["data"], found["method"], found["labels"]) == ("digits", "lpg", "0.05")
     assert found["classes"] == [str(digit) for digit in range(10)]
     best = found["best"]["classifier"]
     validations = {
@@ -104,7 +104,7 @@ def test_evaluate(
     assert set(found) >= {
         *("run", "method", "labels", "n_samples", "extractor", "seed", "results")
     }
-    assert (found["method"], found["labels"], found["n_samples"]) == ("cg-sc-all", "0.05", 100)
+    assert (found["method"], found["labels"], found["n_samples"]) == ("lpg", "0.05", 100)
     rows = found["results"]
     assert all(
         set(r) == {"scale", "sampler", "steps", "metric", "class", "value", "low", "high"}

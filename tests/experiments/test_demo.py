@@ -32,14 +32,14 @@ def document(finished_run: Run, tmp_path_factory: pytest.TempPathFactory) -> dic
 
 def test_rows_are_those_of_the_contract(document: dict[str, Any]) -> None:
     keys = {(row["method"], row["metric"]) for row in document["rows"]}
-    assert keys == {(m, f) for m in ("cg", "cg-sc-all") for f in ("accuracy", "intra-fid")}
+    assert keys == {(m, f) for m in ("cg", "lpg") for f in ("accuracy", "intra-fid")}
     assert len(document["rows"]) == len(keys)
     assert all(row["low"] <= row["value"] <= row["high"] for row in document["rows"])
     assert document["seconds"] > 0
 
 
 def test_the_scale_is_the_best_on_the_validation_split(document: dict[str, Any]) -> None:
-    for method in ("cg", "cg-sc-all"):
+    for method in ("cg", "lpg"):
         sweep = {
             row["scale"]: row["value"]
             for row in document["validation"]

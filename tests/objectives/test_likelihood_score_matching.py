@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from mixtures import PROCESS_NAMES, PROCESSES, SmoothNetwork
@@ -59,3 +61,24 @@ def test_the_score_function_matters() -> None:
     weight = record.t**2 * (1 + (record.t / SIGMA_DATA) ** 2)
     second = values[0] - 2 * values[1] + values[2]
     torch.testing.assert_close(second, weight * shift**2, rtol=1e-6, atol=1e-9)
+
+
+def test_classes_are_drawn_as_often_as_the_teacher_believes_them() -> None:
+    model, batch, n = mlp_classifier(), points(2000), 2000
+    shares = torch.tensor([0.2, 0.5, 0.3], dtype=torch.float64)
+    term = LikelihoodScoreMatching(model, score_model())
+    found = term(replace(batch, q=shares.expand(n, 3)), StepRandom(0, 0))
+    of_class = torch.stack(
+        [term(replace(batch, y=torch.full((n,), k)), StepRandom(0, 0)) for k in range(3)], 1
+    )
+    drawn = (of_class - found[:, None]).abs().argmin(1)
+    torch.testing.assert_close(of_class.gather(1, drawn[:, None])[:, 0], found)
+    counted = torch.bincount(drawn, minlength=3) / n
+    assert (counted - shares).abs().max() < 2 / n  # the quantiles are stratified
+
+
+def test_a_sure_teacher_gives_the_loss_of_the_labels() -> None:
+    model, batch = mlp_classifier(), points(50)
+    term = LikelihoodScoreMatching(model, score_model())
+    certain = replace(batch, q=torch.nn.functional.one_hot(batch.y, 3).double())
+    torch.testing.assert_close(term(certain, StepRandom(0, 0)), term(batch, StepRandom(0, 0)))

@@ -73,3 +73,18 @@ def test_the_memory_is_what_terms_keep_and_no_parameter() -> None:
     again = objective.memory()
     assert all(again[name] is value for name, value in memory.items())
     assert len(list(objective.parameters())) == len(list(model.parameters()))
+
+
+def test_a_term_can_be_computed_on_some_rows_alone() -> None:
+    """Every third: those that the processes of a divided batch would choose too."""
+    batch = Batch(torch.arange(12.0)[:, None], torch.arange(12), torch.rand(12, 3))
+    terms = {"a": Feature(1.0), "b": Feature(1.0)}
+    objective = Objective(terms, {"a": "all", "b": "all"}, {"a": 1.0, "b": 1.0}, every={"b": 3})
+    values = objective({"all": batch}, StepRandom(0, 0))
+    assert values["a"].tolist() == batch.x[:, 0].tolist()
+    assert values["b"].tolist() == [0.0, 3.0, 6.0, 9.0]
+    few = batch.rows(3)
+    assert few.y.tolist() == [0, 3, 6, 9]
+    assert few.q is not None
+    assert batch.q is not None
+    assert torch.equal(few.q, batch.q[::3])

@@ -50,7 +50,7 @@ def test_the_page_says_what_was_trained(finished_run: Run, tmp_path: Path) -> No
     splits = finished_run.splits
     assert f"{len(splits.train)} training examples of 1 × 8 × 8" in facts["data"]
     assert f"{len(splits.labelled)} training examples carry one (0.05)" == facts["labels"]
-    assert facts["method"] == "cg-sc-all"
+    assert facts["method"] == "lpg"
     assert "score 40/40" in facts["steps"]
     assert facts["noise"].startswith("edm (sigma_min ")
 
