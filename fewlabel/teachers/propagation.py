@@ -42,7 +42,7 @@ def label_propagation(
         features: (N, F).
         labels: (N,) classes, −1 where there is none.
         n_classes: K.
-        neighbours: of each example, in [1, N).
+        neighbours: of each example, at least 1; all others where there are fewer.
         reach: a in (0, 1); near 1, labels go far.
         temperature: T > 0.
 
@@ -50,12 +50,14 @@ def label_propagation(
         q, (N, K), rows of sum 1. Where no label can be reached it is π.
 
     Raises:
-        UserError: if no example has a label, or there are not more examples than neighbours.
+        UserError: if no example has a label.
     """
     labelled = np.flatnonzero(labels != UNLABELLED)
     if not len(labelled):
         raise UserError("no example has a label to propagate; label a few of each class")
     known = np.eye(n_classes)[labels[labelled]]
+    if len(labelled) == len(labels):
+        return known.astype(np.float32)
     prior = known.mean(0)
     spread = np.zeros((len(labels), n_classes))
     spread[labelled] = known
@@ -75,11 +77,7 @@ def _affinities(features: NDArray[np.float32], neighbours: int) -> "csr_array":
     from sklearn.neighbors import kneighbors_graph
 
     n = len(features)
-    if n <= neighbours:
-        raise UserError(
-            f"label propagation joins each example with {neighbours} others, but there are {n} in "
-            "all; use a method without it, such as cg-sc-all"
-        )
+    neighbours = min(neighbours, n - 1)
     graph = kneighbors_graph(features, neighbours, mode="distance").tocoo()
     squares = graph.data.astype(np.float64) ** 2
     last = squares.reshape(n, neighbours).max(1)

@@ -119,9 +119,21 @@ def test_copies_of_an_image_do_no_harm() -> None:
     assert found[40:, classes[0]].min() > 0.9
 
 
-def test_what_cannot_be_is_said() -> None:
+def test_of_few_examples_all_are_neighbours() -> None:
+    x, classes = blobs(9, seed=4)
+    labels = few(classes, 1)
+    found = label_propagation(x[:6], labels[:6], 3)
+    expected = label_propagation(x[:6], labels[:6], 3, neighbours=5)
+    assert np.array_equal(found, expected)
+    assert np.array_equal(label_propagation(x[:1], labels[:1], 3), np.eye(3)[labels[:1]])
+
+
+def test_where_all_have_a_label_nothing_is_left_to_say() -> None:
     x, classes = blobs(20)
+    assert np.array_equal(label_propagation(x, classes, 3), np.eye(3)[classes])
+
+
+def test_what_cannot_be_is_said() -> None:
+    x, _ = blobs(20)
     with pytest.raises(UserError, match="no example has a label"):
         label_propagation(x, np.full(20, -1), 3)
-    with pytest.raises(UserError, match="joins each example with 8 others, but there are 8"):
-        label_propagation(x[:8], classes[:8], 3)
