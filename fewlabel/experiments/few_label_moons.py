@@ -73,7 +73,11 @@ class Effort:
         sampler_steps: steps of the sampler.
     """
 
-    methods: tuple[str, ...] = (*(name for name in METHODS if name.startswith("cg")), "cfg-all")
+    methods: tuple[str, ...] = (
+        *(name for name in METHODS if name.startswith("cg")),
+        "cfg-all",
+        "lpg",
+    )
     counts: tuple[int, ...] = (4, 10, 40, 200)
     draws: int = 5
     score_steps: int = 5000

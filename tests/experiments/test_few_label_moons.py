@@ -81,6 +81,7 @@ def test_defaults_are_the_experiment_that_was_asked_for() -> None:
         "cg-sc-labeled",
         "cg-sc-all",
         "cfg-all",
+        "lpg",
     }
     assert set(QUICK.methods) < set(whole.methods)
 
