@@ -74,14 +74,14 @@ ROWS = {
         "classifier",
     ),
     "dpt-lp": Row(("score",), (0.1, "labelled"), {}, "classifier-free", "propagation"),
-    "lpg-dlsm": Row(
+    "lpg": Row(
         ("score", "classifier"),
         (None, "all"),
         {TaughtCrossEntropy: "all", LikelihoodScoreMatching: "all"},
         "classifier",
         "propagation",
     ),
-    "lpg": Row(
+    "lpg-ce": Row(
         ("score", "classifier"),
         (None, "all"),
         {TaughtCrossEntropy: "all"},
