@@ -247,10 +247,10 @@ METHODS: dict[str, Method] = {
     ),
     "lpg": Method(
         "label-propagation guidance: the classifier learns, at every noise level, the labels that "
-        "spread along the score model's features, with DLSM on every eighth example",
+        "spread along the score model's features, with DLSM on every sixteenth example",
         "fewlabel; Chao et al. 2022, arXiv 2203.14206",
         _UNCONDITIONAL,
-        {"ce": _TAUGHT, "dlsm": replace(_DLSM, part="all", every=8)},
+        {"ce": _TAUGHT, "dlsm": replace(_DLSM, part="all", every=16)},
         teacher="propagation",
     ),
     "lpg-ce": Method(
