@@ -250,7 +250,7 @@ METHODS: dict[str, Method] = {
         "spread along the score model's features, with DLSM on every sixteenth example",
         "fewlabel; Chao et al. 2022, arXiv 2203.14206",
         _UNCONDITIONAL,
-        {"ce": _TAUGHT, "dlsm": replace(_DLSM, part="all", every=16)},
+        {"ce": _TAUGHT, "dlsm": replace(_DLSM, part="all", grid=(), every=16)},
         teacher="propagation",
     ),
     "lpg-ce": Method(
