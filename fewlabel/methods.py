@@ -247,17 +247,17 @@ METHODS: dict[str, Method] = {
     ),
     "lpg": Method(
         "label-propagation guidance: the classifier learns, at every noise level, the labels that "
-        "spread along the score model's features, with DLSM on every sixteenth example",
-        "fewlabel; Chao et al. 2022, arXiv 2203.14206",
-        _UNCONDITIONAL,
-        {"ce": _TAUGHT, "dlsm": replace(_DLSM, part="all", grid=(), every=16)},
-        teacher="propagation",
-    ),
-    "lpg-ce": Method(
-        "label-propagation guidance by cross-entropy alone",
+        "spread along the score model's features",
         "fewlabel",
         _UNCONDITIONAL,
         {"ce": _TAUGHT},
+        teacher="propagation",
+    ),
+    "lpg-dlsm": Method(
+        "label-propagation guidance with DLSM on every eighth example",
+        "fewlabel; Chao et al. 2022, arXiv 2203.14206",
+        _UNCONDITIONAL,
+        {"ce": _TAUGHT, "dlsm": replace(_DLSM, part="all", every=8)},
         teacher="propagation",
     ),
 }

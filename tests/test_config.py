@@ -64,8 +64,9 @@ def test_the_last_of_two_overrides_wins() -> None:
 
 
 def test_a_weight_of_a_loss_is_set_and_the_others_stay() -> None:
-    weights = resolved("classifier.fit.weights.dlsm=0.7").classifier.fit.weights
-    assert weights["dlsm"] == 0.7
+    changed = resolved("classifier.fit.weights.sc=0.7", method="cg-sc-all")
+    weights = changed.classifier.fit.weights
+    assert weights["sc"] == 0.7
     assert weights["ce"] == resolved(method="cg").classifier.fit.weights["ce"]
 
 
@@ -100,7 +101,11 @@ def test_labels_may_be_a_number_wherever_they_are_given(
         ("process.name=strange", "process", "choose one of ve"),
         ("process.beta=1", "process edm", "beta"),
         ("process.sigma_min=30", "sigma_min=30", "smaller sigma_min"),
-        ("classifier.fit.weights.jem=1", "classifier.fit.weights.jem", "it has ce, dlsm"),
+        (
+            "classifier.fit.weights.jem=1",
+            "classifier.fit.weights.jem",
+            "lpg has no such loss; it has ce",
+        ),
         ("method=magic", "'magic'", "choose one of uncond"),
         ("preset=huge", "'huge'", "choose one of tiny"),
         ("seed", "--set seed", "key=value"),

@@ -74,14 +74,14 @@ ROWS = {
         "classifier",
     ),
     "dpt-lp": Row(("score",), (0.1, "labelled"), {}, "classifier-free", "propagation"),
-    "lpg": Row(
+    "lpg-dlsm": Row(
         ("score", "classifier"),
         (None, "all"),
         {TaughtCrossEntropy: "all", LikelihoodScoreMatching: "all"},
         "classifier",
         "propagation",
     ),
-    "lpg-ce": Row(
+    "lpg": Row(
         ("score", "classifier"),
         (None, "all"),
         {TaughtCrossEntropy: "all"},

@@ -28,7 +28,7 @@ NO_RECIPE = "--scale-down is the small form of a recipe: give --recipe too"
 
 _METHODS = (
     *("cond", "cfg-labeled", "cfg-all", "cg", "cg-ls", "cg-jr", "cg-at", "cg-jem", "cg-dlsm"),
-    *("cg-sc-labeled", "cg-sc-all", "dpt", "dpt-lp", "lpg", "lpg-ce"),
+    *("cg-sc-labeled", "cg-sc-all", "dpt", "dpt-lp", "lpg", "lpg-dlsm"),
 )
 _SHORT = {"steps": 4, "batch": 8, "warmup": 0, "log_every": 2, "validate_every": 4}
 _SCALED_DOWN = {

@@ -33,7 +33,7 @@ STYLES = {
     "dpt": ("#661100", "h"),
     "dpt-lp": ("#44AA99", "8"),
     "lpg": ("#E6007E", "H"),
-    "lpg-ce": ("#7A0045", "d"),
+    "lpg-dlsm": ("#7A0045", "d"),
 }
 """The colour and marker of each method."""
 
