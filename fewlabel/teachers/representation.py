@@ -19,6 +19,7 @@ _GRID = 4
 _BATCH = 256
 _EXAMPLES = 8192  # by which directions are found
 _DIRECTIONS = 128
+_NOTHING = 1e-6  # of the greatest variance: rounding
 
 Features = NDArray[np.float32]
 
@@ -47,10 +48,17 @@ def representation(
     """
     if len(dataset.shape) == 1:
         return dataset.examples(indices).numpy()
-    stride = -(-len(indices) // _EXAMPLES)
-    some = [
-        torch.cat(level) for level in zip(*_levels(score, dataset, indices[::stride]), strict=True)
-    ]
+    few = indices[:: -(-len(indices) // _EXAMPLES)]
+    done, total = 0, len(few) + len(indices)
+
+    def seen(which: NDArray[np.int64]) -> Iterator[list[Tensor]]:
+        nonlocal done
+        for levels in _levels(score, dataset, which):
+            yield levels
+            done += len(levels[0])
+            task.set(done, total)
+
+    some = [torch.cat(level) for level in zip(*seen(few), strict=True)]
     spreads = [level.std() for level in some]
 
     def joined(levels: Sequence[Tensor]) -> Features:
@@ -58,18 +66,15 @@ def representation(
         return torch.cat([level / spread for level, spread in each], 1).numpy()
 
     reduce = half_whitening(joined(some), _DIRECTIONS)
-    found: list[Features] = []
-    for levels in _levels(score, dataset, indices):
-        found.append(reduce(joined(levels)))
-        task.set(min(len(found) * _BATCH, len(indices)), len(indices))
-    return np.concatenate(found)
+    return np.concatenate([reduce(joined(levels)) for levels in seen(indices)])
 
 
 def half_whitening(features: Features, most: int) -> Callable[[Features], Features]:
     """A map onto the directions of greatest variance in which strong ones are held back.
 
     Along direction i, of standard deviation s_i, features are divided by √s_i: their spread is
-    √s_i then, so that a few directions do not decide alone which examples are neighbours.
+    √s_i then, so that a few directions do not decide alone which examples are neighbours. Those
+    of next to no variance are not raised above it.
 
     Args:
         features: (N, F) to find the directions by.
@@ -82,8 +87,8 @@ def half_whitening(features: Features, most: int) -> Callable[[Features], Featur
 
     kept = min(most, *features.shape)
     components = PCA(kept, svd_solver="randomized", random_state=0).fit(features)
-    tiny = np.finfo(np.float32).tiny
-    scale = np.maximum(components.explained_variance_, tiny) ** 0.25
+    variances = components.explained_variance_
+    scale = np.maximum(variances, _NOTHING * variances.max()) ** 0.25
     return lambda x: (components.transform(x) / scale).astype(np.float32)
 
 

@@ -75,13 +75,13 @@ def _asked(
     """What the teacher says of each training example, (N, K)."""
     config, dataset, splits = planned.config, planned.dataset, planned.splits
     labels, classes = splits.training_labels(dataset)[splits.train], len(splits.class_names)
+    if len(splits.labelled) == len(splits.train):
+        return torch.eye(classes)[torch.from_numpy(labels)]
     if config.teacher is not None:
         teacher = Run(config.teacher, str(device))
         if teacher.method.classifier:
             return _predicted(teacher.classifier, dataset, splits.train, labels, task)
         score = teacher.score_model
-    if len(splits.labelled) == len(splits.train):
-        return torch.eye(classes)[torch.from_numpy(labels)]
     if score is not None and methods.find_method(config.method).teacher == "propagation":
         features = representation(score, dataset, splits.train, task)
         return torch.from_numpy(label_propagation(features, labels, classes))

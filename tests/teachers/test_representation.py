@@ -26,6 +26,15 @@ def test_directions_have_the_root_of_their_spread_and_are_uncorrelated() -> None
     np.testing.assert_allclose(found.mean(0), 0, atol=1e-4)
 
 
+def test_directions_without_variance_stay_without() -> None:
+    """As where there are fewer examples than directions."""
+    rng = np.random.default_rng(0)
+    x = (1000 * rng.normal(size=(6, 3)) @ rng.normal(size=(3, 40))).astype(np.float32)
+    found = half_whitening(x, 6)(x)
+    assert found.shape == (6, 6)
+    assert np.abs(found[:, 3:]).max() < 1e-3 * np.abs(found[:, :3]).min(0).max()
+
+
 def test_images_are_features_of_every_level_of_the_clean_image(finished_run: Run) -> None:
     """Beside the network itself, level by level, but for the signs of the directions."""
     run, indices = finished_run, finished_run.splits.train[:60]
