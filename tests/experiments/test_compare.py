@@ -80,6 +80,16 @@ def compared(protocol: Protocol, tmp_path_factory: pytest.TempPathFactory) -> Co
     return Compared(run_comparison(out, protocol, METHODS, [LABELS], seeds=2), before)
 
 
+def test_the_shared_score_model_teaches_a_method_that_has_none(
+    protocol: Protocol, tmp_path: Path
+) -> None:
+    results = run_comparison(tmp_path, protocol, ["dpt-lp"], [LABELS])
+    assert results.failed == {}
+    run = load(tmp_path / "runs" / Cell("dpt-lp", LABELS).folder)
+    assert run.config.teacher == str((tmp_path / "runs" / "score").resolve())
+    assert run.config.score_from is None
+
+
 def row(cell: Cell, scale: float, value: float, **more: Any) -> Row:
     keys = {"method": cell.method, "labels": cell.labels, "label_seed": cell.label_seed}
     keys |= {"seed": cell.seed, "weight": cell.weight}
