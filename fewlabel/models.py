@@ -112,8 +112,8 @@ def build_classifier(config: Config, classes: int) -> NoisyClassifier:
 def compile_model(model: nn.Module, device: torch.device) -> None:
     """Compile a frozen model in place.
 
-    Not one that trains or is differentiated: torch.compile cannot differentiate twice, and its
-    gradients of the score network were wrong (all zero, torch 2.13 on a CPU).
+    Not one that trains: torch.compile cannot differentiate twice, and its gradients for the
+    weights of the score network were wrong (all zero, torch 2.13 on a CPU).
 
     Raises:
         UserError: if there is no C++ compiler, which compiling for a CPU needs.

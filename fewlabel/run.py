@@ -57,8 +57,8 @@ class Run:
     Args:
         folder: the run's folder.
         device: where to compute, such as "cpu" or "cuda"; by default a GPU if there is one.
-        compiled: compile the score model to sample from, which takes minutes once and pays for
-            many samples; the classifier, which is differentiated, never is.
+        compiled: compile the models to sample from, which takes minutes once and pays for many
+            samples; the likelihood of guided samples, which differentiates twice, cannot be had.
 
     Raises:
         UserError: if the folder is no run.
@@ -87,10 +87,7 @@ class Run:
     def score_model(self) -> ScoreModel:
         """The score model, with averaged weights; see `RunFolder.average`."""
         classes = len(self.class_names) if self.method.conditional else 0
-        model = self._trained(build_score_model(self.config, classes), "score")
-        if self._compiled:
-            compile_model(model, self.device)
-        return model
+        return self._trained(build_score_model(self.config, classes), "score")
 
     @cached_property
     def classifier(self) -> NoisyClassifier:
@@ -279,7 +276,10 @@ class Run:
 
     def _trained(self, model: Any, stage: str) -> Any:
         model.load_state_dict(self.folder.average(stage, self.config))
-        return model.to(self.device).eval().requires_grad_(False)
+        model.to(self.device).eval().requires_grad_(False)
+        if self._compiled:
+            compile_model(model, self.device)
+        return model
 
 
 def load(folder: str | os.PathLike[str], device: str | None = None, compiled: bool = False) -> Run:
@@ -288,7 +288,7 @@ def load(folder: str | os.PathLike[str], device: str | None = None, compiled: bo
     Args:
         folder: what `train` made.
         device: where to compute, such as "cpu" or "cuda"; by default a GPU if there is one.
-        compiled: compile the score model, see `Run`.
+        compiled: compile the models, see `Run`.
 
     Raises:
         UserError: if the folder is no run.

@@ -1,4 +1,4 @@
-"""A compiled score model is the same function."""
+"""A compiled model is the same function."""
 
 import shutil
 from pathlib import Path
@@ -14,10 +14,12 @@ needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="compili
 
 @pytest.mark.slow
 @needs_compiler
-def test_a_compiled_score_model_draws_the_same_images(finished_run: Run) -> None:
+def test_a_compiled_run_draws_the_same_images(finished_run: Run) -> None:
+    """And so is a compiled classifier, whose gradient guides them."""
     compiled = load(finished_run.folder.path, "cpu", compiled=True)
     ours, theirs = (run.draw(n=4, steps=4).images for run in (compiled, finished_run))
     assert (ours - theirs).abs().max() < 1e-4
+    assert (finished_run.draw(n=4, steps=4, scale=0.0).images - theirs).abs().max() > 0.01
 
 
 @pytest.mark.slow

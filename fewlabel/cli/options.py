@@ -62,7 +62,7 @@ SamplerSteps = Annotated[
 ]
 Compiled = Annotated[
     bool,
-    typer.Option("--compile", help="Compile the score model first: minutes, for many samples."),
+    typer.Option("--compile", help="Compile the models first: minutes, for many samples."),
 ]
 Recipe = Annotated[str | None, typer.Option(help="Published settings; see `fewlabel recipes`.")]
 ScaleDown = Annotated[
