@@ -95,7 +95,8 @@ def main() -> None:
         roots = {n: Path(scratch) / str(n) / "images" for n in (FEW, MANY)}
         for n, root in roots.items():
             make_folder(root, n)
-        planned = plan(roots[FEW], options={"preset": "small", "labels": "0.1"})
+        options = {"method": "cg-sc-all", "preset": "small", "labels": "0.1"}
+        planned = plan(roots[FEW], options=options)
         print("data loading, as a share of a training step at 32 × 32, preset small")
         for stage in methods.find_method(planned.config.method).stages:
             loading, computing = share_of_a_step(planned, stage)
