@@ -29,9 +29,6 @@ class Batch:
     y: Tensor
     q: Tensor | None = None
 
-    def rows(self, every: int) -> "Batch":
-        """Every so many-th example."""
-        if every == 1:
-            return self
-        q = None if self.q is None else self.q[::every]
-        return Batch(self.x[::every], self.y[::every], q)
+    def rows(self, which: slice) -> "Batch":
+        """Some of the examples."""
+        return Batch(self.x[which], self.y[which], None if self.q is None else self.q[which])

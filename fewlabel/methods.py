@@ -117,6 +117,13 @@ class Method:
         return self.score is _UNCONDITIONAL
 
     @property
+    def taught(self) -> Stage | None:
+        """The stage whose data a teacher labels, if there is a teacher."""
+        if self.teacher is None:
+            return None
+        return "score" if self.conditional else "classifier"
+
+    @property
     def needs_teacher(self) -> bool:
         """Whether labels spread along the features of a score model that it does not have."""
         return self.teacher == "propagation" and not self.shares_score

@@ -2,6 +2,7 @@
 
 config.yaml          the whole configuration, versions, git revision
 labels.json          the split manifest: who trains, who is held out, whose label is used
+teacher.safetensors  class probabilities of the training examples, for methods with a teacher
 score/  classifier/  checkpoints, see `fewlabel.training.checkpoint`
 metrics.jsonl        one line a logging step
 sheets/              samples of the score model while it trained

@@ -52,7 +52,7 @@ def train(
     teacher: Annotated[
         Path | None,
         typer.Option(
-            help="A run that labels the unlabelled, for lpg and dpt: by its classifier, or by "
+            help="A run that labels the unlabelled, for lpg and dpt-lp: by its classifier, or by "
             "propagation along its score model's features.",
             show_default="the method's own",
         ),

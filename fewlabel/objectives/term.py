@@ -56,7 +56,9 @@ class Objective(nn.Module):
     def forward(self, batches: Mapping[Part, Batch], random: StepRandom) -> dict[str, Tensor]:
         """The unweighted value of each term at each example of its part, by name."""
         return {
-            name: term(batches[self.parts[name]].rows(self.every.get(name, 1)), random)
+            name: term(
+                batches[self.parts[name]].rows(slice(None, None, self.every.get(name))), random
+            )
             for name, term in self.terms.items()
         }
 

@@ -186,14 +186,11 @@ class _Update:
 
 def _share(batches: Mapping[Part, Batch], part: int, parts: int) -> dict[Part, Batch]:
     """One of so many equal shares of the rows of each batch."""
-
-    def of(values: Tensor) -> Tensor:
-        return values.chunk(parts)[part]
-
-    return {
-        name: Batch(of(batch.x), of(batch.y), None if batch.q is None else of(batch.q))
-        for name, batch in batches.items()
-    }
+    shares = {}
+    for name, batch in batches.items():
+        size = -(-len(batch.x) // parts)
+        shares[name] = batch.rows(slice(part * size, (part + 1) * size))
+    return shares
 
 
 class _Meter:

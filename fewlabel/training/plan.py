@@ -165,7 +165,7 @@ def _check_shares(config: Config, splits: Splits) -> None:
     row, n_train = methods.find_method(config.method), len(splits.train)
     for stage in row.stages:
         share = config.fit(stage).labelled_share
-        pseudo = row.teacher == "classifier" and stage == "score"
+        pseudo = row.taught == stage == "score"
         if share not in (None, 1) and (pseudo or len(splits.labelled) == n_train):
             raise UserError(
                 f"configuration: {stage}.fit.labelled_share: {share:g}, but all {n_train} "

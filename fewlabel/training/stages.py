@@ -87,7 +87,7 @@ def fit_stage(
     q: Tensor | None = None
     classes = len(splits.class_names)
     if stage == "score":
-        if method.teacher and method.conditional:
+        if method.taught == stage:
             dataset, splits = labelled_by(beliefs(planned, folder, accelerator), dataset, splits)
         model = build_score_model(config, classes if method.conditional else 0)
         models = Models(config.shape, score=model)
@@ -95,7 +95,7 @@ def fit_stage(
     else:
         model = build_classifier(config, classes)
         score = None if method.teacher == "classifier" else _frozen_score(config, folder, device)
-        if method.teacher and not method.conditional:
+        if method.taught == stage:
             q = beliefs(planned, folder, accelerator, score)
         models = Models(config.shape, score=score, classifier=model)
         validate = classifier_validation(dataset, splits, model.process, device)

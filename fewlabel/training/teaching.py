@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from fewlabel import methods
 from fewlabel.batch import UNLABELLED
 from fewlabel.classifier import NoisyClassifier
 from fewlabel.data import Dataset, Splits
@@ -82,7 +81,7 @@ def _asked(
         if teacher.method.classifier:
             return _predicted(teacher.classifier, dataset, splits.train, labels, task)
         score = teacher.score_model
-    if score is not None and methods.find_method(config.method).teacher == "propagation":
+    if score is not None:
         features = representation(score, dataset, splits.train, task)
         return torch.from_numpy(label_propagation(features, labels, classes))
     classifier = build_classifier(config, classes)
