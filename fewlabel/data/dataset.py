@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["Dataset", "Indices", "fingerprint_of"]
+__all__ = ["Dataset", "Indices", "fingerprint_of", "rows_key"]
 
 Indices = Sequence[int] | NDArray[np.int64] | Tensor
 """Which examples of a dataset, in order."""
@@ -121,3 +121,9 @@ def _read(values: NDArray, rows: NDArray[np.int64]) -> NDArray:
 def fingerprint_of(*facts: object) -> str:
     """A short hash of facts that JSON can hold."""
     return hashlib.blake2b(json.dumps(facts).encode(), digest_size=16).hexdigest()
+
+
+def rows_key(indices: Indices) -> str:
+    """A short hash of which examples are meant, in order."""
+    rows = np.ascontiguousarray(indices, dtype=np.int64)
+    return hashlib.blake2b(rows.tobytes(), digest_size=16).hexdigest()

@@ -1,22 +1,15 @@
 """Features of a dataset's examples, computed once and kept by content hash.
 
-A file of the cache is FEATURES.safetensors with the tensor `features` and the digest of its
-bytes. It is named after the dataset, the examples and the extractor's key.
+A file of the cache is named after the dataset, the examples and the extractor's key.
 """
-
-import hashlib
-from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
 from torch import Tensor
 
-from fewlabel.data import Dataset, cache_folder
-from fewlabel.data.dataset import Indices, fingerprint_of
+from fewlabel.data import Dataset, cache_folder, keep_tensor, kept_tensor
+from fewlabel.data.dataset import Indices, fingerprint_of, rows_key
 from fewlabel.errors import UserError
-from fewlabel.files import replacing
 from fewlabel.metrics.features import Extractor, in_parts
 from fewlabel.progress import track
 
@@ -45,17 +38,15 @@ def dataset_features(dataset: Dataset, indices: Indices, extractor: Extractor) -
     rows = np.asarray(indices, dtype=np.int64)
     if not len(rows):
         raise UserError(f"{dataset.name} has no labelled examples here to compare with: add some")
-    chosen = hashlib.blake2b(rows.tobytes(), digest_size=16).hexdigest()
-    key = fingerprint_of(_FORMAT, dataset.fingerprint, chosen, extractor.key)
+    key = fingerprint_of(_FORMAT, dataset.fingerprint, rows_key(rows), extractor.key)
     path = cache_folder() / "features" / f"{key}.safetensors"
-    kept = _kept(path)
+    kept = kept_tensor(path)
     if kept is not None and len(kept) == len(rows):
         few, _ = extractor.read(dataset.examples(rows[:_LOOKED_AT]))
         if _agree(kept[:_LOOKED_AT], few):
             return kept
     features = _computed(dataset, rows, extractor)
-    with replacing(path) as temporary:
-        temporary.write_bytes(save({"features": features, "digest": _digest(features)}))
+    keep_tensor(path, features)
     return features
 
 
@@ -68,22 +59,6 @@ def _computed(dataset: Dataset, rows: np.ndarray, extractor: Extractor) -> Tenso
             done += len(images)
         task.set(done, len(rows))
     return torch.cat(found)
-
-
-def _kept(path: Path) -> Tensor | None:
-    """The features in a file, or None if there is no whole one."""
-    try:
-        tensors = load_file(path)
-        features = tensors["features"]
-        return features if torch.equal(tensors["digest"], _digest(features)) else None
-    except (OSError, SafetensorError, KeyError):
-        return None
-
-
-def _digest(features: Tensor) -> Tensor:
-    content = features.contiguous().reshape(-1).view(torch.uint8).numpy().data
-    digest = hashlib.blake2b(content, digest_size=16).digest()
-    return torch.tensor(list(digest), dtype=torch.uint8)
 
 
 def _agree(kept: Tensor, few: Tensor) -> bool:

@@ -6,8 +6,6 @@ different extractors measure different things and must not be compared.
 """
 
 import copy
-import hashlib
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -18,8 +16,9 @@ from torch import Tensor, nn
 from fewlabel.data import Dataset
 from fewlabel.data.dataset import Indices
 from fewlabel.errors import UserError
+from fewlabel.networks.weights_key import weights_key
 
-__all__ = ["Extractor", "NetworkExtractor", "in_parts", "module_extractor", "weights_key"]
+__all__ = ["Extractor", "NetworkExtractor", "in_parts", "module_extractor"]
 
 _BATCH = 32
 _ROWS = 128  # examples of a dataset that are held in memory
@@ -115,20 +114,6 @@ def module_extractor(module: nn.Module, name: str | None = None) -> NetworkExtra
     first = next(still.parameters(), None)
     device = "cpu" if first is None else first.device
     return NetworkExtractor(name or f"{type(module).__name__}-{key[:8]}", key, still, device)
-
-
-def weights_key(module: nn.Module, *facts: object) -> str:
-    """A hash of a module's weights, of how its parts are called, and of facts that JSON can hold.
-
-    Equal on every machine for equal weights. What `forward` does beyond that is not in it.
-    """
-    digest = hashlib.blake2b(digest_size=16)
-    digest.update(json.dumps([type(module).__qualname__, repr(module), facts]).encode())
-    for name, value in module.state_dict().items():
-        if isinstance(value, Tensor):
-            digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-            digest.update(value.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
 
 
 def in_parts(dataset: Dataset, indices: Indices) -> Iterator[Tensor]:

@@ -24,10 +24,11 @@ from fewlabel.data import Batches, Dataset, Splits, cache_folder, draw_splits
 from fewlabel.data.dataset import fingerprint_of
 from fewlabel.files import write_json
 from fewlabel.metrics.accuracy import generation_hits
-from fewlabel.metrics.features import in_parts, weights_key
+from fewlabel.metrics.features import in_parts
 from fewlabel.metrics.intervals import Estimate, proportion
 from fewlabel.networks.convolutional import ConvClassifier
 from fewlabel.networks.perceptron import Perceptron
+from fewlabel.networks.weights_key import weights_key
 from fewlabel.progress import track
 from fewlabel.training.checkpoint import Checkpoints
 from fewlabel.training.loop import fit

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fewlabel.errors import UserError
-from fewlabel.metrics.features import NetworkExtractor, weights_key
+from fewlabel.metrics.features import NetworkExtractor
+from fewlabel.networks.weights_key import weights_key
 
 __all__ = ["transformers_extractor"]
 

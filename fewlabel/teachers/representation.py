@@ -8,12 +8,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fewlabel.data import Dataset
+from fewlabel.data import Dataset, cache_folder, keep_tensor, kept_tensor
+from fewlabel.data.dataset import fingerprint_of, rows_key
+from fewlabel.networks.weights_key import weights_key
 from fewlabel.progress import Task
 from fewlabel.score import ScoreModel
 
 __all__ = ["half_whitening", "representation"]
 
+_FORMAT = 1
 _NOISE = 0.2  # σ/(α σ_data) that the network is told
 _GRID = 4
 _BATCH = 256
@@ -24,7 +27,6 @@ _NOTHING = 1e-6  # of the greatest variance: rounding
 Features = NDArray[np.float32]
 
 
-@torch.no_grad()
 def representation(
     score: ScoreModel, dataset: Dataset, indices: NDArray[np.int64], task: Task
 ) -> Features:
@@ -35,6 +37,8 @@ def representation(
     count alike; what is kept of them together are the 128 strongest directions, half whitened.
     That diffusion models learn such features: Xiang et al. 2023, "Denoising Diffusion Autoencoders
     are Unified Self-supervised Learners", arXiv 2303.09769.
+
+    They are kept in the cache, named after the weights, the dataset and the examples.
 
     Args:
         score: an unconditional score model of images, whose network holds a `model` as diffusers
@@ -48,25 +52,15 @@ def representation(
     """
     if len(dataset.shape) == 1:
         return dataset.examples(indices).numpy()
-    few = indices[:: -(-len(indices) // _EXAMPLES)]
-    done, total = 0, len(few) + len(indices)
-
-    def seen(which: NDArray[np.int64]) -> Iterator[list[Tensor]]:
-        nonlocal done
-        for levels in _levels(score, dataset, which):
-            yield levels
-            done += len(levels[0])
-            task.set(done, total)
-
-    some = [torch.cat(level) for level in zip(*seen(few), strict=True)]
-    spreads = [level.std() for level in some]
-
-    def joined(levels: Sequence[Tensor]) -> Features:
-        each = zip(levels, spreads, strict=True)
-        return torch.cat([level / spread for level, spread in each], 1).numpy()
-
-    reduce = half_whitening(joined(some), _DIRECTIONS)
-    return np.concatenate([reduce(joined(levels)) for levels in seen(indices)])
+    facts = score.process.config(), score.sigma_data
+    weights = weights_key(score.network, *facts)
+    key = fingerprint_of(_FORMAT, weights, dataset.fingerprint, rows_key(indices))
+    path = cache_folder() / "representations" / f"{key}.safetensors"
+    kept = kept_tensor(path)
+    if kept is None:
+        kept = torch.from_numpy(_computed(score, dataset, indices, task))
+        keep_tensor(path, kept)
+    return kept.numpy()
 
 
 def half_whitening(features: Features, most: int) -> Callable[[Features], Features]:
@@ -90,6 +84,31 @@ def half_whitening(features: Features, most: int) -> Callable[[Features], Featur
     variances = components.explained_variance_
     scale = np.maximum(variances, _NOTHING * variances.max()) ** 0.25
     return lambda x: (components.transform(x) / scale).astype(np.float32)
+
+
+@torch.no_grad()
+def _computed(
+    score: ScoreModel, dataset: Dataset, indices: NDArray[np.int64], task: Task
+) -> Features:
+    few = indices[:: -(-len(indices) // _EXAMPLES)]
+    done, total = 0, len(few) + len(indices)
+
+    def seen(which: NDArray[np.int64]) -> Iterator[list[Tensor]]:
+        nonlocal done
+        for levels in _levels(score, dataset, which):
+            yield levels
+            done += len(levels[0])
+            task.set(done, total)
+
+    some = [torch.cat(level) for level in zip(*seen(few), strict=True)]
+    spreads = [level.std() for level in some]
+
+    def joined(levels: Sequence[Tensor]) -> Features:
+        each = zip(levels, spreads, strict=True)
+        return torch.cat([level / spread for level, spread in each], 1).numpy()
+
+    reduce = half_whitening(joined(some), _DIRECTIONS)
+    return np.concatenate([reduce(joined(levels)) for levels in seen(indices)])
 
 
 def _levels(

@@ -5,7 +5,8 @@ import torch
 from torch import Tensor, nn
 
 from fewlabel.errors import UserError
-from fewlabel.metrics.features import module_extractor, weights_key
+from fewlabel.metrics.features import module_extractor
+from fewlabel.networks.weights_key import weights_key
 
 
 def images(n: int, channels: int = 3) -> Tensor:

@@ -1,17 +1,27 @@
 """Features of a score model: what they are of, and how their directions are weighed."""
 
+import copy
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch.nn import functional
 
 from fewlabel.data import open_dataset
 from fewlabel.progress import Task
 from fewlabel.run import Run
+from fewlabel.score import ScoreModel
 from fewlabel.teachers import representation
 from fewlabel.teachers.representation import half_whitening
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("FEWLABEL_CACHE", str(tmp_path / "first"))
+    return tmp_path
 
 
 def test_directions_have_the_root_of_their_spread_and_are_uncorrelated() -> None:
@@ -71,10 +81,38 @@ def test_vectors_are_their_own_features(finished_run: Run) -> None:
 
 @pytest.mark.parametrize("batch", [7, 16])
 def test_features_do_not_depend_on_the_batch(
-    finished_run: Run, monkeypatch: pytest.MonkeyPatch, batch: int
+    finished_run: Run, monkeypatch: pytest.MonkeyPatch, cache: Path, batch: int
 ) -> None:
     run, indices = finished_run, finished_run.splits.train[:40]
     expected = representation(run.score_model, run.dataset, indices, Task())
     monkeypatch.setattr(sys.modules[representation.__module__], "_BATCH", batch)
+    monkeypatch.setenv("FEWLABEL_CACHE", str(cache / "second"))
     found = representation(run.score_model, run.dataset, indices, Task())
     np.testing.assert_allclose(np.abs(found), np.abs(expected), atol=1e-2 * np.abs(expected).max())
+
+
+def test_features_are_computed_once_for_the_same_weights_and_examples(finished_run: Run) -> None:
+    run, indices = finished_run, finished_run.splits.train[:40]
+    looks = 0
+
+    def look(*_: object) -> None:
+        nonlocal looks
+        looks += 1
+
+    def found(score: ScoreModel, which: NDArray[np.int64]) -> tuple[NDArray[np.float32], bool]:
+        before = looks
+        return representation(score, run.dataset, which, Task()), looks > before
+
+    score = copy.deepcopy(run.score_model)
+    score.network.register_forward_hook(look)
+    first, computed = found(score, indices)
+    assert computed
+    again, computed = found(score, indices)
+    assert not computed
+    assert np.array_equal(first, again)
+    assert found(score, indices[::-1].copy())[1]
+    with torch.no_grad():
+        next(score.parameters()).mul_(1.1)
+    other, computed = found(score, indices)
+    assert computed
+    assert not np.allclose(first, other)
