@@ -19,7 +19,7 @@ import fewlabel
 from fewlabel.data import Dataset, draw_splits
 from fewlabel.progress import track
 from fewlabel.run import Run
-from fewlabel.teachers import label_propagation, representation
+from fewlabel.teachers import representation, spread_labels
 
 
 def main() -> None:
@@ -51,7 +51,7 @@ def found(dataset: Dataset, vectors: NDArray[np.float32], labels: str, draw: int
     """The share of hidden labels that a draw finds."""
     splits = draw_splits(dataset, labels, draw)
     known, truth = splits.training_labels(dataset)[splits.train], dataset.labels[splits.train]
-    q = label_propagation(vectors, known, dataset.n_classes)
+    q = spread_labels(vectors, known, dataset.n_classes)
     hidden = known < 0
     return float(np.mean(q.argmax(1)[hidden] == truth[hidden]))
 

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from fewlabel.config import Config
 from fewlabel.errors import UserError
-from fewlabel.presets import PRESETS
+from fewlabel.presets import PRESETS, TAUGHT
 from fewlabel.run import Run
 from fewlabel.training.plan import plan
 from fewlabel.training.train import train
@@ -57,6 +57,17 @@ def test_each_source_of_a_setting_wins_over_those_before_it(
     assert [config.score.fit.batch for config in given[1:]] == [7, 7, 7]
     assert given[3].score.fit.learning_rate == PRESETS["tiny"]["score"]["fit"]["learning_rate"]
     assert [config.method for config in given[1:]] == ["cg", "cg", "cg"]
+
+
+def test_a_classifier_that_is_taught_all_images_trains_longer_unless_told() -> None:
+    longer = TAUGHT["tiny"]["classifier"]["fit"]["steps"]
+    methods = ("cg", "cg-sc-all", "dpt", "lpg", "lpg-dlsm")
+    preset = PRESETS["tiny"]["classifier"]["fit"]["steps"]
+    steps = [resolved(method=method).classifier.fit.steps for method in methods]
+    assert steps == [preset, preset, preset, longer, longer]
+    assert resolved(method="lpg", steps=5).classifier.fit.steps == 5
+    assert resolved("classifier.fit.steps=7", method="lpg").classifier.fit.steps == 7
+    assert resolved(method="lpg").score == resolved(method="cg").score
 
 
 def test_the_last_of_two_overrides_wins() -> None:

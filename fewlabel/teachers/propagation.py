@@ -1,4 +1,4 @@
-"""Label propagation: few labels spread along a graph of neighbours."""
+"""Label propagation: few labels, or guesses, spread along a graph of neighbours."""
 
 from typing import TYPE_CHECKING
 
@@ -11,73 +11,31 @@ from fewlabel.errors import UserError
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-__all__ = ["label_propagation"]
+__all__ = ["label_propagation", "neighbour_graph", "smoothed"]
+
+Probabilities = NDArray[np.float32]
 
 _TOLERANCE = 1e-3
 _STEPS_AT_ONCE = 50
 
 
-def label_propagation(
-    features: NDArray[np.float32],
-    labels: NDArray[np.int64],
-    n_classes: int,
-    *,
-    neighbours: int = 8,
-    reach: float = 0.99,
-    temperature: float = 0.25,
-) -> NDArray[np.float32]:
-    """Class probabilities q of all examples from the labels of a few.
+def neighbour_graph(features: NDArray[np.float32], neighbours: int = 8) -> "csr_array":
+    """S = D^−½ W D^−½, (N, N), sparse: each example is joined with its nearest neighbours.
 
-    Each example is joined with its nearest neighbours by weights W_ij = exp(−d_ij²/(d_i d_j)),
-    symmetric, where d_i is the distance of i to its last neighbour (Zelnik-Manor & Perona 2004,
-    "Self-Tuning Spectral Clustering"). With S = D^−½ W D^−½ and the labels Y, one-hot,
-
-        Z = (1 − a)(I − a S)^−1 Y,   q_ik ∝ (π_k Z_ik / Σ_j Z_jk)^(1/T)
-
-    Zhou et al. 2004, "Learning with Local and Global Consistency". Every class gets the share π_k
-    that it has among the labels (class mass normalisation, Zhu, Ghahramani & Lafferty 2003), and
-    T < 1 sharpens what propagation leaves flat. Those with a label keep it.
+    W_ij = exp(−d_ij²/(d_i d_j)), symmetric, where d_i is the distance of i to its last neighbour
+    (Zelnik-Manor & Perona 2004, "Self-Tuning Spectral Clustering"), and D is the sum of its rows.
 
     Args:
         features: (N, F).
-        labels: (N,) classes, −1 where there is none.
-        n_classes: K.
         neighbours: of each example, at least 1; all others where there are fewer.
-        reach: a in (0, 1); near 1, labels go far.
-        temperature: T > 0.
-
-    Returns:
-        q, (N, K), rows of sum 1. Where no label can be reached it is π.
-
-    Raises:
-        UserError: if no example has a label.
     """
-    labelled = np.flatnonzero(labels != UNLABELLED)
-    if not len(labelled):
-        raise UserError("no example has a label to propagate; label a few of each class")
-    known = np.eye(n_classes)[labels[labelled]]
-    if len(labelled) == len(labels):
-        return known.astype(np.float32)
-    prior = known.mean(0)
-    spread = np.zeros((len(labels), n_classes))
-    spread[labelled] = known
-    reached = _solve(_affinities(features, neighbours), spread, reach)
-    mass = reached.sum(0)
-    shares = reached * np.divide(prior, mass, out=np.zeros_like(mass), where=mass > 0)
-    top = shares.max(1, keepdims=True)
-    q = np.divide(shares, top, out=np.zeros_like(shares), where=top > 0) ** (1 / temperature)
-    q[top[:, 0] <= 0] = prior
-    q[labelled] = known
-    return (q / q.sum(1, keepdims=True)).astype(np.float32)
-
-
-def _affinities(features: NDArray[np.float32], neighbours: int) -> "csr_array":
-    """S = D^−½ W D^−½, (N, N), sparse."""
     from scipy import sparse
     from sklearn.neighbors import kneighbors_graph
 
     n = len(features)
     neighbours = min(neighbours, n - 1)
+    if not neighbours:
+        return sparse.csr_array((n, n))
     graph = kneighbors_graph(features, neighbours, mode="distance").tocoo()
     squares = graph.data.astype(np.float64) ** 2
     last = squares.reshape(n, neighbours).max(1)
@@ -87,6 +45,83 @@ def _affinities(features: NDArray[np.float32], neighbours: int) -> "csr_array":
     both = one_way.maximum(one_way.T)
     normal = sparse.diags_array(both.sum(1) ** -0.5)
     return normal @ both @ normal
+
+
+def label_propagation(
+    graph: "csr_array",
+    labels: NDArray[np.int64],
+    n_classes: int,
+    *,
+    reach: float = 0.99,
+    temperature: float = 0.25,
+) -> Probabilities:
+    """Class probabilities q of all examples from the labels of a few.
+
+    With S of `neighbour_graph` and the labels Y, one-hot,
+
+        Z = (1 − a)(I − a S)^−1 Y,   q_ik ∝ (π_k Z_ik / Σ_j Z_jk)^(1/T)
+
+    Zhou et al. 2004, "Learning with Local and Global Consistency". Every class gets the share π_k
+    that it has among the labels (class mass normalisation, Zhu, Ghahramani & Lafferty 2003), and
+    T < 1 sharpens what propagation leaves flat. Those with a label keep it.
+
+    Args:
+        graph: S, (N, N).
+        labels: (N,) classes, −1 where there is none.
+        n_classes: K.
+        reach: a in (0, 1); near 1, labels go far.
+        temperature: T > 0.
+
+    Returns:
+        q, (N, K), rows of sum 1. Where no label can be reached it is π.
+
+    Raises:
+        UserError: if no example has a label.
+    """
+    if not (labels != UNLABELLED).any():
+        raise UserError("no example has a label to propagate; label a few of each class")
+    nothing = np.zeros((len(labels), n_classes), np.float32)
+    return smoothed(graph, nothing, labels, reach=reach, temperature=temperature)
+
+
+def smoothed(
+    graph: "csr_array",
+    guesses: Probabilities,
+    labels: NDArray[np.int64],
+    *,
+    reach: float,
+    temperature: float = 1.0,
+) -> Probabilities:
+    """Label propagation that starts from guesses P where there is no label.
+
+    The same formula with Y_i = P_i there: the step "smooth" of Huang et al. 2020, "Combining Label
+    Propagation and Simple Models Out-performs Graph Neural Networks", arXiv 2010.13993.
+
+    Args:
+        graph: S, (N, N).
+        guesses: P, (N, K), of which the rows of those without a label count.
+        labels: (N,) classes, −1 where there is none.
+        reach: a in (0, 1).
+        temperature: T > 0.
+
+    Returns:
+        q, (N, K), rows of sum 1.
+    """
+    labelled = labels != UNLABELLED
+    known = np.eye(guesses.shape[1])[labels[labelled]]
+    if labelled.all():
+        return known.astype(np.float32)
+    start = guesses.astype(np.float64)
+    start[labelled] = known
+    prior = known.mean(0)
+    reached = _solve(graph, start, reach)
+    mass = reached.sum(0)
+    shares = reached * np.divide(prior, mass, out=np.zeros_like(mass), where=mass > 0)
+    top = shares.max(1, keepdims=True)
+    q = np.divide(shares, top, out=np.zeros_like(shares), where=top > 0) ** (1 / temperature)
+    q[top[:, 0] <= 0] = prior
+    q[labelled] = known
+    return (q / q.sum(1, keepdims=True)).astype(np.float32)
 
 
 def _solve(

@@ -125,6 +125,8 @@ _FROM_DATA = ("size", "shape", "sigma_data")
 def _preset(asked: Mapping[str, Any]) -> dict[str, Any]:
     """The preset that was asked for; of another process than its own it knows no parameters."""
     preset = presets.preset_values(asked["preset"], asked["sigma_data"])
+    if methods.find_method(asked["method"]).taught == "classifier":
+        preset = merged(preset, presets.TAUGHT.get(asked["preset"], {}))
     process = asked.get("process")
     name = process.get("name") if isinstance(process, Mapping) else None
     if name in (None, preset["process"]["name"]):

@@ -18,7 +18,7 @@ from fewlabel.progress import Task, track
 from fewlabel.run import Run
 from fewlabel.run_folder import RunFolder
 from fewlabel.score import ScoreModel
-from fewlabel.teachers import label_propagation, representation
+from fewlabel.teachers import representation, spread_labels
 from fewlabel.training.plan import Plan
 
 __all__ = ["beliefs", "labelled_by"]
@@ -83,7 +83,7 @@ def _asked(
         score = teacher.score_model
     if score is not None:
         features = representation(score, dataset, splits.train, task)
-        return torch.from_numpy(label_propagation(features, labels, classes))
+        return torch.from_numpy(spread_labels(features, labels, classes))
     classifier = build_classifier(config, classes)
     classifier.load_state_dict(folder.average("classifier", config))
     return _predicted(classifier.to(device).eval(), dataset, splits.train, labels, task)

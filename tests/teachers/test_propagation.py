@@ -7,7 +7,7 @@ from scipy.spatial.distance import cdist
 
 from fewlabel.data import draw_splits, open_dataset
 from fewlabel.errors import UserError
-from fewlabel.teachers import label_propagation
+from fewlabel.teachers import label_propagation, neighbour_graph, smoothed
 
 
 def blobs(n: int, k: int = 3, dimensions: int = 5, seed: int = 0) -> tuple[NDArray, NDArray]:
@@ -38,6 +38,10 @@ def affinities(x: NDArray, neighbours: int) -> NDArray:
     return weights / np.sqrt(np.outer(degrees, degrees))
 
 
+def propagated(x: NDArray, labels: NDArray, k: int, neighbours: int = 8, **how: float) -> NDArray:
+    return label_propagation(neighbour_graph(x, neighbours), labels, k, **how)
+
+
 @pytest.mark.parametrize("temperature", [1.0, 0.25])
 @pytest.mark.parametrize("reach", [0.5, 0.99])
 @pytest.mark.parametrize("neighbours", [4, 12])
@@ -47,9 +51,7 @@ def test_it_is_the_inverse_that_the_paper_defines(
     x, classes = blobs(150)
     labels = few(classes, 2)
     labels[np.flatnonzero(classes == 0)[2:6]] = 0  # the classes are not equally frequent
-    found = label_propagation(
-        x, labels, 3, neighbours=neighbours, reach=reach, temperature=temperature
-    )
+    found = propagated(x, labels, 3, neighbours, reach=reach, temperature=temperature)
     known = np.where(labels[:, None] == np.arange(3), 1.0, 0.0)
     inverse = np.linalg.inv(np.eye(150) - reach * affinities(x, neighbours))
     shares = (1 - reach) * inverse @ known
@@ -60,14 +62,28 @@ def test_it_is_the_inverse_that_the_paper_defines(
     np.testing.assert_allclose(found, expected, atol=1e-3)
 
 
+def test_smoothing_is_the_same_inverse_of_guesses_and_labels() -> None:
+    x, classes = blobs(150)
+    labels = few(classes, 2)
+    guesses = np.random.default_rng(1).dirichlet(np.ones(3), 150).astype(np.float32)
+    found = smoothed(neighbour_graph(x), guesses, labels, reach=0.8, temperature=0.5)
+    known = labels >= 0
+    start = np.where(known[:, None], labels[:, None] == np.arange(3), guesses)
+    shares = np.linalg.inv(np.eye(150) - 0.8 * affinities(x, 8)) @ start
+    expected = (shares / shares.sum(0)) ** 2
+    expected /= expected.sum(1, keepdims=True)
+    expected[known] = start[known]
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+
+
 def test_without_sharpening_every_class_gets_its_share_of_the_labels() -> None:
     """What reaches the examples, before each is normalised, is in the ratio of the labels."""
     x, classes = blobs(200, seed=1)
     labels = few(classes, 3)
-    flat = label_propagation(x, labels, 3, temperature=1.0).astype(np.float64)
+    flat = propagated(x, labels, 3, temperature=1.0).astype(np.float64)
     one_of_0 = labels.copy()
     one_of_0[np.flatnonzero(labels == 0)[1:]] = -1
-    fewer = label_propagation(x, one_of_0, 3, temperature=1.0).astype(np.float64)
+    fewer = propagated(x, one_of_0, 3, temperature=1.0).astype(np.float64)
     others = labels < 0
     odds, fewer_odds = (q[others, 1] / q[others, 2] for q in (flat, fewer))
     np.testing.assert_allclose(odds, fewer_odds, rtol=2e-2)  # of those left alone
@@ -81,7 +97,7 @@ def test_one_label_of_each_moon_is_enough() -> None:
     train = np.union1d(train, splits.labelled)
     labels = splits.training_labels(dataset)[train]
     points, truth = dataset.examples(train).numpy(), dataset.labels[train]
-    found = label_propagation(points, labels, 2)
+    found = propagated(points, labels, 2)
     assert np.array_equal(found.argmax(1), truth)
     known = points[labels >= 0]
     nearest = labels[labels >= 0][cdist(points, known).argmin(1)]
@@ -91,12 +107,10 @@ def test_one_label_of_each_moon_is_enough() -> None:
 def test_neither_the_order_nor_the_unit_of_the_features_matters() -> None:
     x, classes = blobs(120, seed=2)
     labels = few(classes, 2)
-    found = label_propagation(x, labels, 3)
+    found = propagated(x, labels, 3)
     order = np.random.default_rng(0).permutation(120)
-    np.testing.assert_allclose(
-        label_propagation(x[order], labels[order], 3), found[order], atol=1e-4
-    )
-    np.testing.assert_allclose(label_propagation(64 * x - 3, labels, 3), found, atol=1e-3)
+    np.testing.assert_allclose(propagated(x[order], labels[order], 3), found[order], atol=1e-4)
+    np.testing.assert_allclose(propagated(64 * x - 3, labels, 3), found, atol=1e-3)
 
 
 def test_those_that_no_label_reaches_have_the_classes_of_the_labels() -> None:
@@ -104,7 +118,7 @@ def test_those_that_no_label_reaches_have_the_classes_of_the_labels() -> None:
     near, far = rng.normal(size=(30, 2)), rng.normal(size=(30, 2)) + 1000
     labels = np.full(60, -1)
     labels[:4] = [0, 0, 0, 2]
-    found = label_propagation(np.concatenate([near, far]).astype(np.float32), labels, 3)
+    found = propagated(np.concatenate([near, far]).astype(np.float32), labels, 3)
     np.testing.assert_allclose(found[30:], [[0.75, 0, 0.25]] * 30, atol=1e-6)
     assert np.array_equal(found[:4].argmax(1), labels[:4])
 
@@ -113,7 +127,7 @@ def test_copies_of_an_image_do_no_harm() -> None:
     x, classes = blobs(40, seed=3)
     x = np.concatenate([x, np.repeat(x[:1], 20, 0)])
     labels = few(np.concatenate([classes, np.repeat(classes[:1], 20)]), 2)
-    found = label_propagation(x, labels, 3)
+    found = propagated(x, labels, 3)
     assert np.isfinite(found).all()
     np.testing.assert_allclose(found.sum(1), 1, atol=1e-5)
     assert found[40:, classes[0]].min() > 0.9
@@ -122,18 +136,18 @@ def test_copies_of_an_image_do_no_harm() -> None:
 def test_of_few_examples_all_are_neighbours() -> None:
     x, classes = blobs(9, seed=4)
     labels = few(classes, 1)
-    found = label_propagation(x[:6], labels[:6], 3)
-    expected = label_propagation(x[:6], labels[:6], 3, neighbours=5)
+    found = propagated(x[:6], labels[:6], 3)
+    expected = propagated(x[:6], labels[:6], 3, neighbours=5)
     assert np.array_equal(found, expected)
-    assert np.array_equal(label_propagation(x[:1], labels[:1], 3), np.eye(3)[labels[:1]])
+    assert np.array_equal(propagated(x[:1], labels[:1], 3), np.eye(3)[labels[:1]])
 
 
 def test_where_all_have_a_label_nothing_is_left_to_say() -> None:
     x, classes = blobs(20)
-    assert np.array_equal(label_propagation(x, classes, 3), np.eye(3)[classes])
+    assert np.array_equal(propagated(x, classes, 3), np.eye(3)[classes])
 
 
 def test_what_cannot_be_is_said() -> None:
     x, _ = blobs(20)
     with pytest.raises(UserError, match="no example has a label"):
-        label_propagation(x, np.full(20, -1), 3)
+        propagated(x, np.full(20, -1), 3)

@@ -72,7 +72,7 @@ def test_a_resumed_run_reads_what_it_found_before(
     run = taught(tmp_path / "run", finished_run, tiny)
     kept = load_file(run.folder.path / "teacher.safetensors")["probabilities"]
     assert kept.shape == (len(run.splits.train), 10)
-    monkeypatch.setattr(teaching, "label_propagation", None)  # it is not asked again
+    monkeypatch.setattr(teaching, "spread_labels", None)  # it is not asked again
     for path in (run.folder.path / "classifier").iterdir():
         for file in path.iterdir():
             file.unlink()
