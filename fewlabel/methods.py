@@ -258,6 +258,7 @@ METHODS: dict[str, Method] = {
         "fewlabel",
         _UNCONDITIONAL,
         {"ce": _TAUGHT},
+        scale=3.0,
         teacher="propagation",
     ),
     "lpg-dlsm": Method(
@@ -265,6 +266,7 @@ METHODS: dict[str, Method] = {
         "fewlabel; Chao et al. 2022, arXiv 2203.14206",
         _UNCONDITIONAL,
         {"ce": _TAUGHT, "dlsm": replace(_DLSM, part="all", every=8)},
+        scale=3.0,
         teacher="propagation",
     ),
 }
