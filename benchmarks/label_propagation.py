@@ -1,4 +1,4 @@
-"""How many hidden labels propagation finds, along a score model's features and along pixels.
+"""How many hidden labels the teacher of lpg finds, by a score model's features and by pixels.
 
     python benchmarks/label_propagation.py RUN --labels 1/class,4/class --draws 8
 
