@@ -5,7 +5,7 @@ show their label, and which are held out; `Batches` gives the data of a step.
 """
 
 from fewlabel.data.batches import Batches
-from fewlabel.data.cache import cache_folder, keep_tensor, kept_tensor
+from fewlabel.data.cache import cache_folder, keep_features, kept_features
 from fewlabel.data.dataset import Dataset
 from fewlabel.data.digits import load_digits
 from fewlabel.data.folder import open_folder
@@ -21,8 +21,8 @@ __all__ = [
     "absolute",
     "cache_folder",
     "draw_splits",
-    "keep_tensor",
-    "kept_tensor",
+    "keep_features",
+    "kept_features",
     "load_digits",
     "open_dataset",
     "open_folder",

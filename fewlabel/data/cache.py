@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fewlabel.files import replacing
 
-__all__ = ["cache_folder", "keep_tensor", "kept_tensor"]
+__all__ = ["cache_folder", "keep_features", "kept_features"]
 
 
 def cache_folder() -> Path:
@@ -23,26 +23,26 @@ def cache_folder() -> Path:
     return Path.home() / ".cache" / "fewlabel"
 
 
-def keep_tensor(path: Path, tensor: Tensor) -> None:
-    """Write a tensor to a safetensors file of the cache, with the digest of its bytes.
+def keep_features(path: Path, features: Tensor) -> None:
+    """Write features to a safetensors file of the cache, with the digest of their bytes.
 
     Raises:
         UserError: the file cannot be written.
     """
     with replacing(path) as temporary:
-        temporary.write_bytes(save({"features": tensor, "digest": _digest(tensor)}))
+        temporary.write_bytes(save({"features": features, "digest": _digest(features)}))
 
 
-def kept_tensor(path: Path) -> Tensor | None:
-    """The tensor that `keep_tensor` wrote, or None if there is no whole one."""
+def kept_features(path: Path) -> Tensor | None:
+    """What `keep_features` wrote, or None if there is no whole file."""
     try:
         tensors = load_file(path)
-        tensor = tensors["features"]
-        return tensor if torch.equal(tensors["digest"], _digest(tensor)) else None
+        features = tensors["features"]
+        return features if torch.equal(tensors["digest"], _digest(features)) else None
     except (OSError, SafetensorError, KeyError):
         return None
 
 
-def _digest(tensor: Tensor) -> Tensor:
-    content = tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data
+def _digest(features: Tensor) -> Tensor:
+    content = features.contiguous().reshape(-1).view(torch.uint8).numpy().data
     return torch.tensor(list(hashlib.blake2b(content, digest_size=16).digest()), dtype=torch.uint8)

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fewlabel.data import Dataset, cache_folder, keep_tensor, kept_tensor
+from fewlabel.data import Dataset, cache_folder, keep_features, kept_features
 from fewlabel.data.dataset import Indices, fingerprint_of, rows_key
 from fewlabel.errors import UserError
 from fewlabel.metrics.features import Extractor, in_parts
@@ -40,13 +40,13 @@ def dataset_features(dataset: Dataset, indices: Indices, extractor: Extractor) -
         raise UserError(f"{dataset.name} has no labelled examples here to compare with: add some")
     key = fingerprint_of(_FORMAT, dataset.fingerprint, rows_key(rows), extractor.key)
     path = cache_folder() / "features" / f"{key}.safetensors"
-    kept = kept_tensor(path)
+    kept = kept_features(path)
     if kept is not None and len(kept) == len(rows):
         few, _ = extractor.read(dataset.examples(rows[:_LOOKED_AT]))
         if _agree(kept[:_LOOKED_AT], few):
             return kept
     features = _computed(dataset, rows, extractor)
-    keep_tensor(path, features)
+    keep_features(path, features)
     return features
 
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fewlabel.data import Dataset, cache_folder, keep_tensor, kept_tensor
+from fewlabel.data import Dataset, cache_folder, keep_features, kept_features
 from fewlabel.data.dataset import fingerprint_of, rows_key
 from fewlabel.networks.weights_key import weights_key
 from fewlabel.progress import Task
@@ -56,10 +56,10 @@ def representation(
     weights = weights_key(score.network, *facts)
     key = fingerprint_of(_FORMAT, weights, dataset.fingerprint, rows_key(indices))
     path = cache_folder() / "representations" / f"{key}.safetensors"
-    kept = kept_tensor(path)
+    kept = kept_features(path)
     if kept is None:
         kept = torch.from_numpy(_computed(score, dataset, indices, task))
-        keep_tensor(path, kept)
+        keep_features(path, kept)
     return kept.numpy()
 
 

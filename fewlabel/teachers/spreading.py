@@ -30,8 +30,8 @@ def spread_labels(
 
     The labels propagate along a graph of neighbours. With many labels a linear probe of the
     features, fitted to labels and propagated labels and smoothed along the graph (a = 0.8), may
-    know better. It is taken if it finds more labels that were hidden from both, three-fold: more
-    by at least √m of the m that only one of them finds, one standard deviation of chance.
+    know better. It is taken if it finds more labels that were hidden from both, three-fold: by
+    more than √m, where m are found by only one of them; that is one standard deviation of chance.
 
     Args:
         features: (N, F).
@@ -45,17 +45,17 @@ def spread_labels(
         UserError: if no example has a label.
     """
     graph = neighbour_graph(features)
-    believed, probed = _both(graph, features, labels, n_classes)
     ahead, apart = 0, 0
     for hidden in _folds(labels):
         shown = labels.copy()
         shown[hidden] = UNLABELLED
-        of_graph, of_probe = (
-            q[hidden].argmax(1) == labels[hidden] for q in _both(graph, features, shown, n_classes)
-        )
+        q = label_propagation(graph, shown, n_classes)
+        p = _probed(graph, features, shown, q)
+        of_graph, of_probe = (found[hidden].argmax(1) == labels[hidden] for found in (q, p))
         ahead += int(of_probe.sum()) - int(of_graph.sum())
         apart += int((of_probe != of_graph).sum())
-    return probed if ahead > apart**0.5 else believed
+    q = label_propagation(graph, labels, n_classes)
+    return _probed(graph, features, labels, q) if ahead > apart**0.5 else q
 
 
 def _folds(labels: NDArray[np.int64]) -> list[NDArray[np.int64]]:
@@ -66,9 +66,11 @@ def _folds(labels: NDArray[np.int64]) -> list[NDArray[np.int64]]:
     return np.array_split(np.random.default_rng(0).permutation(labelled), _FOLDS)
 
 
-def _both(
-    graph: "csr_array", features: NDArray[np.float32], labels: NDArray[np.int64], n_classes: int
-) -> tuple[Probabilities, Probabilities]:
-    """What propagation says, and what the smoothed probe says."""
-    q = label_propagation(graph, labels, n_classes)
-    return q, smoothed(graph, linear_probe(features, labels, q), labels, reach=_NEAR)
+def _probed(
+    graph: "csr_array",
+    features: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    propagated: Probabilities,
+) -> Probabilities:
+    """What the smoothed probe says."""
+    return smoothed(graph, linear_probe(features, labels, propagated), labels, reach=_NEAR)
