@@ -164,7 +164,8 @@ class Config(Request):
 
     `precision` is that of the networks in training; None is bf16 on a GPU, float32 on a CPU. With
     `compile` the frozen score model is compiled that a classifier is trained beside.
-    `teacher` is the run that labels the unlabelled, for methods that have a teacher.
+    `teacher` is what labels the unlabelled, for methods that have a teacher: a run, a table of
+    probabilities, or the name of a vision model.
     `imported_from` is where the score model came from, if it was trained elsewhere: then the run
     has no data.
     """

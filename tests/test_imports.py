@@ -179,6 +179,7 @@ ABOVE = {
     "objectives": {"guidance", "samplers", "methods"},
     "networks": {"training", "run", "metrics", "experiments", "report", "cli", "data"},
     "data": {"training", "run", "metrics", "experiments", "report", "cli", "networks"},
+    "extractors": {"training", "run", "metrics", "experiments", "report", "cli"},
     "pictures": {"data", "training", "run", "metrics", "report", "experiments", "cli"},
     "training": {"metrics", "experiments", "report", "cli"},
     "run_folder": {"run", "metrics", "experiments", "report", "cli"},

@@ -50,10 +50,11 @@ def train(
         Path | None, typer.Option(help="Use the score model of this run, train a classifier only.")
     ] = None,
     teacher: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
-            help="A run that labels the unlabelled, for lpg and dpt-lp: by its classifier, or by "
-            "propagation along its score model's features.",
+            help="What labels the unlabelled, for lpg and dpt-lp: a run, by its classifier or "
+            "along its score model's features; transformers:NAME, along a vision model's; or "
+            "FILE.csv, by the probabilities in it (columns file and each class).",
             show_default="the method's own",
         ),
     ] = None,

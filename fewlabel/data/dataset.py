@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["Dataset", "Indices", "fingerprint_of", "rows_key"]
+__all__ = ["Dataset", "Indices", "fingerprint_of", "in_words", "rows_key"]
 
 Indices = Sequence[int] | NDArray[np.int64] | Tensor
 """Which examples of a dataset, in order."""
@@ -116,6 +116,14 @@ def _read(values: NDArray, rows: NDArray[np.int64]) -> NDArray:
         found[few] = values[rows[few]]
         mapped.madvise(mmap.MADV_DONTNEED)
     return found
+
+
+def in_words(shape: tuple[int, ...]) -> str:
+    """The size of an example of shape (C, H, W) or (D,), for people."""
+    if len(shape) == 1:
+        return f"{shape[0]} numbers"
+    channels, height, width = shape
+    return f"{height}×{width} with {channels} channel{'s' if channels > 1 else ''}"
 
 
 def fingerprint_of(*facts: object) -> str:

@@ -1,4 +1,4 @@
-"""Rows of a CSV file that says something of image files."""
+"""Rows of a CSV file that says something of examples."""
 
 import csv
 from collections.abc import Iterator
@@ -25,17 +25,13 @@ def rows_of(path: Path, *columns: str) -> Iterator[tuple[int, dict[str, str | No
             reader = csv.DictReader(stream)
             for column in columns:
                 if column not in (reader.fieldnames or ()):
-                    raise UserError(
-                        f"labels file {path} has no column '{column}': name it in the first line"
-                    )
+                    raise UserError(f"{path} has no column '{column}': name it in the first line")
             for row in reader:
                 line = reader.line_num
                 yield line, row
     except OSError as error:
-        raise UserError(
-            f"labels file {path} cannot be read ({error.strerror}): check the path"
-        ) from error
+        raise UserError(f"{path} cannot be read ({error.strerror}): check the path") from error
     except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"labels file {path} is no CSV: save it as CSV in UTF-8") from error
+        raise UserError(f"{path} is no CSV: save it as CSV in UTF-8") from error
     if not line:
-        raise UserError(f"labels file {path} lists no files: add a line for each labelled image")
+        raise UserError(f"{path} lists nothing: add a line for each image")

@@ -14,9 +14,9 @@ from fewlabel import launched
 from fewlabel.batch import UNLABELLED
 from fewlabel.data import Dataset, Splits
 from fewlabel.errors import UserError
+from fewlabel.extractors.extractor import Extractor
+from fewlabel.extractors.feature_cache import dataset_features
 from fewlabel.metrics.extractors import find_extractor
-from fewlabel.metrics.feature_cache import dataset_features
-from fewlabel.metrics.features import Extractor
 from fewlabel.metrics.judge import Judge, train_judge
 from fewlabel.metrics.memorisation import Nearest, nearest
 from fewlabel.metrics.report import Draw, Figure, Report

@@ -1,22 +1,18 @@
-"""Which feature extractors there are, and how they are named."""
+"""Which feature extractors figures can be measured with, and how they are named."""
 
 import torch
 from torch import nn
 
 from fewlabel.data import Dataset
 from fewlabel.errors import UserError
-from fewlabel.metrics.features import Extractor, module_extractor
-from fewlabel.metrics.inception import inception_extractor
+from fewlabel.extractors import NAMED, Extractor, is_named, module_extractor, named_extractor
 from fewlabel.metrics.judge import train_judge
-from fewlabel.metrics.pretrained import transformers_extractor
 
 __all__ = ["EXTRACTORS", "find_extractor"]
 
 EXTRACTORS = {
     "judge": "a small classifier trained on all labels of the data (the default)",
-    "inception:FILE": "Inception-v3 of the published FID, with weights from a file",
-    "transformers:NAME": "a vision model of the transformers library, by name or folder",
-}
+} | NAMED
 """The forms of an extractor's name, and what each is."""
 
 
@@ -29,7 +25,7 @@ def find_extractor(
 
     Args:
         which: "judge", "inception:FILE", "transformers:NAME_OR_FOLDER", a module (see
-            `features.module_extractor`), or an extractor.
+            `fewlabel.extractors.module_extractor`), or an extractor.
         dataset: the data it is for.
         device: where to compute.
 
@@ -43,14 +39,6 @@ def find_extractor(
         return which
     if which == "judge":
         return train_judge(dataset)
-    kind, _, rest = which.partition(":")
-    if kind not in ("inception", "transformers") or not rest:
-        forms = ", ".join(EXTRACTORS)
-        raise UserError(f"extractor {which!r} is unknown; choose one of {forms}")
-    if len(dataset.shape) != 3:
-        raise UserError(
-            f"extractor {which!r} reads images, and {dataset.name} holds vectors: take the judge"
-        )
-    if kind == "inception":
-        return inception_extractor(rest, device)
-    return transformers_extractor(rest, device)
+    if not is_named(which):
+        raise UserError(f"extractor {which!r} is unknown; choose one of {', '.join(EXTRACTORS)}")
+    return named_extractor(which, dataset, device)

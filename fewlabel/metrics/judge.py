@@ -22,9 +22,9 @@ from fewlabel.classifier import NoisyClassifier
 from fewlabel.config import FitConfig
 from fewlabel.data import Batches, Dataset, Splits, cache_folder, draw_splits
 from fewlabel.data.dataset import fingerprint_of
+from fewlabel.extractors.extractor import in_parts
 from fewlabel.files import write_json
 from fewlabel.metrics.accuracy import generation_hits
-from fewlabel.metrics.features import in_parts
 from fewlabel.metrics.intervals import Estimate, proportion
 from fewlabel.networks.convolutional import ConvClassifier
 from fewlabel.networks.perceptron import Perceptron

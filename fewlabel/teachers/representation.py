@@ -1,6 +1,7 @@
 """What a score model has learned of images, as features that tell classes apart."""
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from fewlabel.networks.weights_key import weights_key
 from fewlabel.progress import Task
 from fewlabel.score import ScoreModel
 
-__all__ = ["half_whitening", "representation"]
+__all__ = ["half_whitened", "half_whitening", "representation"]
 
 _FORMAT = 1
 _NOISE = 0.2  # σ/(α σ_data) that the network is told
@@ -63,6 +64,12 @@ def representation(
     return kept.numpy()
 
 
+def half_whitened(features: Features) -> Features:
+    """The 128 strongest directions of features of one standard deviation, half whitened."""
+    features = features / np.float32(features.std())
+    return half_whitening(_few(features), _DIRECTIONS)(features)
+
+
 def half_whitening(features: Features, most: int) -> Callable[[Features], Features]:
     """A map onto the directions of greatest variance in which strong ones are held back.
 
@@ -86,11 +93,16 @@ def half_whitening(features: Features, most: int) -> Callable[[Features], Featur
     return lambda x: (components.transform(x) / scale).astype(np.float32)
 
 
+def _few(rows: NDArray[Any]) -> NDArray[Any]:
+    """Enough of them to find directions by."""
+    return rows[:: -(-len(rows) // _EXAMPLES)]
+
+
 @torch.no_grad()
 def _computed(
     score: ScoreModel, dataset: Dataset, indices: NDArray[np.int64], task: Task
 ) -> Features:
-    few = indices[:: -(-len(indices) // _EXAMPLES)]
+    few = _few(indices)
     done, total = 0, len(few) + len(indices)
 
     def seen(which: NDArray[np.int64]) -> Iterator[list[Tensor]]:

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fewlabel.batch import UNLABELLED
+from fewlabel.progress import Task
 from fewlabel.teachers.probe import linear_probe
 from fewlabel.teachers.propagation import (
     Probabilities,
@@ -24,7 +25,10 @@ _FOLDS = 3
 
 
 def spread_labels(
-    features: NDArray[np.float32], labels: NDArray[np.int64], n_classes: int
+    features: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    n_classes: int,
+    task: Task | None = None,
 ) -> Probabilities:
     """Class probabilities q of all examples.
 
@@ -37,6 +41,7 @@ def spread_labels(
         features: (N, F).
         labels: (N,) classes, −1 where there is none.
         n_classes: K.
+        task: shows how many times of all they have propagated.
 
     Returns:
         q, (N, K), rows of sum 1. Those with a label keep it.
@@ -44,9 +49,12 @@ def spread_labels(
     Raises:
         UserError: if no example has a label.
     """
+    task = task or Task()
+    folds = _folds(labels)
+    task.set(0, len(folds) + 1)
     graph = neighbour_graph(features)
     ahead, apart = 0, 0
-    for hidden in _folds(labels):
+    for done, hidden in enumerate(folds, 1):
         shown = labels.copy()
         shown[hidden] = UNLABELLED
         q = label_propagation(graph, shown, n_classes)
@@ -54,8 +62,12 @@ def spread_labels(
         of_graph, of_probe = (found[hidden].argmax(1) == labels[hidden] for found in (q, p))
         ahead += int(of_probe.sum()) - int(of_graph.sum())
         apart += int((of_probe != of_graph).sum())
+        task.set(done, len(folds) + 1)
     q = label_propagation(graph, labels, n_classes)
-    return _probed(graph, features, labels, q) if ahead > apart**0.5 else q
+    if ahead > apart**0.5:
+        q = _probed(graph, features, labels, q)
+    task.set(len(folds) + 1, len(folds) + 1)
+    return q
 
 
 def _folds(labels: NDArray[np.int64]) -> list[NDArray[np.int64]]:

@@ -11,10 +11,12 @@ import yaml
 from fewlabel import methods, presets, process
 from fewlabel.config import Config, Request, validated
 from fewlabel.data import Dataset, Splits, absolute, draw_splits, open_dataset
+from fewlabel.data.dataset import in_words
 from fewlabel.errors import UserError
 from fewlabel.progress import track
 from fewlabel.recipes import NO_RECIPE, find_recipe, merged
 from fewlabel.run_folder import RunFolder, read_settings
+from fewlabel.training import given_teacher
 
 __all__ = ["Plan", "plan"]
 
@@ -31,7 +33,7 @@ class Plan:
         held_out = len(splits.validation) + len(splits.test)
         models = ", ".join(map(self._to_train, methods.find_method(config.method).stages))
         return (
-            f"{self.dataset.name}: {len(splits.train)} examples of {_size(config.shape)}, "
+            f"{self.dataset.name}: {len(splits.train)} examples of {in_words(config.shape)}, "
             f"{len(splits.labelled)} labelled in {len(splits.class_names)} classes, {held_out} "
             f"held out; {config.method}, preset {config.preset}: {models}"
         )
@@ -49,7 +51,7 @@ def plan(
     options: Mapping[str, Any],
     steps: int | None = None,
     score: Path | None = None,
-    teacher: Path | None = None,
+    teacher: str | None = None,
     config: Path | None = None,
     overrides: Iterable[str] = (),
     strict: bool = False,
@@ -64,7 +66,7 @@ def plan(
         options: values of top-level keys; None means not given.
         steps: training steps of each stage.
         score: the run whose score model is used.
-        teacher: the run that labels the unlabelled.
+        teacher: what labels the unlabelled, see `given_teacher`.
         config: a YAML file such as the config.yaml of a run.
         overrides: "dotted.key=value" strings; values are YAML.
         strict: refuse broken images, rather than leave them out and say so.
@@ -104,9 +106,8 @@ def plan(
     if source:
         shared = _shared_score(Path(source), request.method, dataset)
         asked |= shared
-    if source := teacher or asked.get("teacher"):
-        asked["teacher"] = str(Path(source).resolve())
-        _check_teacher(Path(source), request.method, dataset)
+    if named := teacher or asked.get("teacher"):
+        asked["teacher"] = given_teacher.resolved(named, request.method, dataset, splits)
     asked.setdefault("sigma_data", _spread(dataset, splits))
     values = merged(_preset(asked), asked) | {"shape": dataset.shape}
     if len(dataset.shape) > 1:
@@ -201,48 +202,14 @@ def _shared_score(folder: Path, method: str, dataset: Dataset) -> dict[str, Any]
         raise UserError(f"{folder} has no score model yet; train that run first")
     if source.shape != dataset.shape:
         raise UserError(
-            f"the score model of {folder} makes examples of {_size(source.shape)}, "
-            f"{dataset.name} has {_size(dataset.shape)}; give --size {source.size} or another run"
+            f"the score model of {folder} makes examples of {in_words(source.shape)}, "
+            f"{dataset.name} has {in_words(dataset.shape)}; give --size {source.size} or another "
+            "run"
         )
     keys = {"score", "process"}
     if source.score.prediction == "preconditioned":  # others do not depend on it
         keys.add("sigma_data")
     return source.model_dump(include=keys) | {"score_from": str(folder.resolve())}
-
-
-def _check_teacher(folder: Path, method: str, dataset: Dataset) -> None:
-    """Refuse a teacher that cannot teach these data, and a method that takes none."""
-    rows = methods.METHODS.items()
-    if methods.find_method(method).teacher != "propagation":
-        taught = ", ".join(name for name, row in rows if row.teacher == "propagation")
-        raise UserError(
-            f"{method} takes no teacher; leave --teacher out, or choose one of {taught}"
-        )
-    source = RunFolder(folder).read_config()
-    teaches = methods.find_method(source.method)
-    if not (teaches.classifier or teaches.shares_score):
-        raise UserError(
-            f"{folder} is a run of {source.method}, which has neither a classifier nor an "
-            "unconditional score model; give a run of uncond or lpg"
-        )
-    if source.shape != dataset.shape:
-        raise UserError(
-            f"the teacher {folder} knows examples of {_size(source.shape)}, {dataset.name} has "
-            f"{_size(dataset.shape)}; give --size {source.size} or another run"
-        )
-    names = RunFolder(folder).read_splits().class_names
-    if teaches.classifier and names != dataset.class_names:
-        raise UserError(
-            f"the teacher {folder} knows the classes {', '.join(names)}, {dataset.name} has "
-            f"{', '.join(dataset.class_names)}; give another run"
-        )
-
-
-def _size(shape: tuple[int, ...]) -> str:
-    if len(shape) == 1:
-        return f"{shape[0]} numbers"
-    channels, height, width = shape
-    return f"{height}×{width} with {channels} channel{'s' if channels > 1 else ''}"
 
 
 def _override(text: str) -> dict[str, Any]:

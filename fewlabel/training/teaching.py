@@ -18,7 +18,8 @@ from fewlabel.progress import Task, track
 from fewlabel.run import Run
 from fewlabel.run_folder import RunFolder
 from fewlabel.score import ScoreModel
-from fewlabel.teachers import representation, spread_labels
+from fewlabel.teachers import representation
+from fewlabel.training.given_teacher import is_run, probabilities_from, spread
 from fewlabel.training.plan import Plan
 
 __all__ = ["beliefs", "labelled_by"]
@@ -33,7 +34,7 @@ def beliefs(
     """Class probabilities of all training examples; those with a label have it for certain.
 
     They are the predictions of a classifier, or the few labels spread along the features of a
-    score model: of the run named by `teacher`, or of the run itself.
+    network: of the run itself, or of the teacher that the configuration names.
 
     Args:
         planned: the configuration and the data.
@@ -46,8 +47,7 @@ def beliefs(
     """
     path = folder.path / "teacher.safetensors"
     if accelerator.is_main_process and not path.exists():
-        with track("labelling the unlabelled") as task:
-            q = _asked(planned, folder, accelerator.device, score, task)
+        q = _asked(planned, folder, accelerator.device, score)
         with replacing(path) as temporary:
             save_file({"probabilities": q.contiguous()}, temporary)
     accelerator.wait_for_everyone()
@@ -65,28 +65,33 @@ def labelled_by(q: Tensor, dataset: Dataset, splits: Splits) -> tuple[Dataset, S
 
 
 def _asked(
-    planned: Plan,
-    folder: RunFolder,
-    device: torch.device,
-    score: ScoreModel | None,
-    task: Task,
+    planned: Plan, folder: RunFolder, device: torch.device, score: ScoreModel | None
 ) -> Tensor:
     """What the teacher says of each training example, (N, K)."""
     config, dataset, splits = planned.config, planned.dataset, planned.splits
     labels, classes = splits.training_labels(dataset)[splits.train], len(splits.class_names)
+    given, classifier = config.teacher, None
     if len(splits.labelled) == len(splits.train):
         return torch.eye(classes)[torch.from_numpy(labels)]
-    if config.teacher is not None:
-        teacher = Run(config.teacher, str(device))
+    if given is not None and not is_run(given):
+        return probabilities_from(given, dataset, splits, device)
+    if given is not None:
+        teacher = Run(given, str(device))
         if teacher.method.classifier:
-            return _predicted(teacher.classifier, dataset, splits.train, labels, task)
-        score = teacher.score_model
-    if score is not None:
+            classifier = teacher.classifier
+        else:
+            score = teacher.score_model
+    elif score is None:
+        classifier = build_classifier(config, classes)
+        classifier.load_state_dict(folder.average("classifier", config))
+        classifier.to(device).eval()
+    if classifier is not None:
+        with track("labelling the unlabelled") as task:
+            return _predicted(classifier, dataset, splits.train, labels, task)
+    assert score is not None
+    with track("features of the score model") as task:
         features = representation(score, dataset, splits.train, task)
-        return torch.from_numpy(spread_labels(features, labels, classes))
-    classifier = build_classifier(config, classes)
-    classifier.load_state_dict(folder.average("classifier", config))
-    return _predicted(classifier.to(device).eval(), dataset, splits.train, labels, task)
+    return spread(features, labels, classes)
 
 
 @torch.no_grad()

@@ -65,8 +65,10 @@ def train(
         method: a name in `fewlabel.methods.METHODS`; by default "lpg".
         labels: a fraction (0.05), a number per class ("4/class"), "all", or a CSV of files.
         score: a run whose score model is used instead of training one.
-        teacher: a run that labels the unlabelled, for methods that have a teacher: by its
-            classifier, or if it has none by propagation along its score model's features.
+        teacher: what labels the unlabelled, for methods that have a teacher. A run labels by its
+            classifier, or if it has none by propagation along its score model's features;
+            "transformers:NAME" or "inception:FILE" by propagation along that network's features;
+            a CSV by the probabilities in it, see `fewlabel.data.probability_table`.
         size: side of the images; by default the data's own, at most 64.
         preset: "tiny" or "small"; by default what fits the size.
         steps: training steps of each stage; by default the preset's.
@@ -163,7 +165,7 @@ def prepare(
             data,
             options=given,
             score=Path(score) if score is not None else None,
-            teacher=Path(teacher) if teacher is not None else None,
+            teacher=str(teacher) if teacher is not None else None,
             config=Path(config) if config is not None else None,
             **others,
         )

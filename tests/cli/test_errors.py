@@ -91,7 +91,7 @@ def test_a_broken_image_is_skipped_and_counted(
         ("name,label\ncat/0.png,a\n", ["labels.csv", "no column 'file'", "first line"]),
         ("file,label\ncat/0.png,\n", ["labels.csv", "no file a label", "column 'label'"]),
         ("file,label\ncat/0.png,a\n", ["labels.csv", "only one class, a", "another"]),
-        ("file,label\n", ["labels.csv", "lists no files", "add a line"]),
+        ("file,label\n", ["labels.csv", "lists nothing", "add a line"]),
         ("\xff", ["labels.csv", "is no CSV", "UTF-8"]),
     ],
 )

@@ -163,7 +163,7 @@ def test_files_of_a_csv_are_labelled_and_train(make_dataset: MakeDataset, tmp_pa
     [
         ("name\n1.png\n", ["no column 'file'", "first line"]),
         ("", ["no column 'file'"]),
-        ("file\n", ["lists no files", "add a line"]),
+        ("file\n", ["lists nothing", "add a line"]),
         ("file\n{a}\nghost.png\n", ["line 3", "'ghost.png'", "relative to the folder"]),
         ("file\n{a}\n{b}\n{a}\n", ["line 4", "{a}", "second time", "remove the line"]),
         ("file\n{u}\n", ["line 2", "{u}", "no label", "sub-folder of its class"]),

@@ -8,9 +8,9 @@ from torch import nn
 from fewlabel.batch import UNLABELLED
 from fewlabel.data import load_digits, open_dataset
 from fewlabel.errors import UserError
+from fewlabel.extractors.extractor import module_extractor
 from fewlabel.metrics import fid, intra, judge
 from fewlabel.metrics.extractors import find_extractor
-from fewlabel.metrics.features import module_extractor
 from fewlabel.metrics.judge import Judge, train_judge
 from fewlabel.run import Run
 

@@ -1,5 +1,6 @@
 """What propagated labels do to a training: where they go, and that they are found once."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -7,11 +8,13 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import ViTConfig, ViTModel
 
 from fewlabel.data import Batches
 from fewlabel.errors import UserError
 from fewlabel.run import Run
-from fewlabel.training import stages, teaching
+from fewlabel.teachers import half_whitened, spread_labels
+from fewlabel.training import given_teacher, stages
 from fewlabel.training.train import train
 
 
@@ -72,7 +75,7 @@ def test_a_resumed_run_reads_what_it_found_before(
     run = taught(tmp_path / "run", finished_run, tiny)
     kept = load_file(run.folder.path / "teacher.safetensors")["probabilities"]
     assert kept.shape == (len(run.splits.train), 10)
-    monkeypatch.setattr(teaching, "spread_labels", None)  # it is not asked again
+    monkeypatch.setattr(given_teacher, "spread_labels", None)  # it is not asked again
     for path in (run.folder.path / "classifier").iterdir():
         for file in path.iterdir():
             file.unlink()
@@ -101,6 +104,57 @@ def test_another_run_can_be_the_teacher(
     known = batch.y >= 0
     torch.testing.assert_close(batch.q[~known], said[~known], rtol=1e-4, atol=1e-6)
     assert torch.equal(batch.q[known], torch.eye(10)[batch.y[known]])
+
+
+def test_a_table_can_be_the_teacher(
+    tmp_path: Path, tiny: tuple[str, ...], finished_run: Run
+) -> None:
+    """What it says of those with a label does not count, and it need not say anything of them."""
+    splits, generator = finished_run.splits, np.random.default_rng(0)
+    said = generator.dirichlet(np.ones(10), len(finished_run.dataset)).astype(np.float32)
+    names = ",".join(finished_run.class_names)
+    lines = [f"{i}," + ",".join(f"{p:.8f}" for p in said[i]) for i in splits.train]
+    table = tmp_path / "said.csv"
+    table.write_text(f"index,{names}\n" + "\n".join(lines))
+    run = taught(tmp_path / "run", finished_run, tiny, teacher=table)
+    kept = load_file(run.folder.path / "teacher.safetensors")["probabilities"].numpy()
+    known = np.isin(run.splits.train, run.splits.labelled)
+    np.testing.assert_allclose(kept[~known], said[run.splits.train][~known], atol=1e-6)
+    truth = run.dataset.labels[run.splits.labelled]
+    np.testing.assert_array_equal(kept[known], np.eye(10)[truth])
+    assert known.sum() == 20
+
+
+def test_a_vision_model_can_be_the_teacher(
+    tmp_path: Path, tiny: tuple[str, ...], finished_run: Run
+) -> None:
+    """Its features take the place of the score model's; those of a random one are of some use."""
+    folder = tmp_path / "vit"
+    torch.manual_seed(0)
+    model = ViTModel(
+        ViTConfig(
+            hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32,
+            image_size=8, patch_size=4,
+        ),
+        add_pooling_layer=False,
+    )  # fmt: skip
+    model.eval().save_pretrained(folder)
+    settings = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3, "size": 8}
+    (folder / "preprocessor_config.json").write_text(json.dumps(settings))
+    dpt = train(
+        "digits", method="dpt-lp", labels="4/class", teacher=f"transformers:{folder}", steps=1,
+        out=tmp_path / "run", overrides=tiny, device="cpu",
+    )  # fmt: skip
+    assert dpt.config.teacher == f"transformers:{folder}"
+    found = load_file(dpt.folder.path / "teacher.safetensors")["probabilities"]
+    train_rows, labels = dpt.splits.train, dpt.splits.training_labels(dpt.dataset)
+    with torch.no_grad():
+        x = dpt.dataset.examples(train_rows).expand(-1, 3, -1, -1).clamp(-1, 1)
+        tokens = model(pixel_values=x).last_hidden_state[:, 0].numpy()
+    expected = spread_labels(half_whitened(tokens), labels[train_rows], 10)
+    assert np.abs(found.numpy() - expected).mean() < 0.01  # of neighbours at equal distances
+    right = found.argmax(1).numpy() == dpt.dataset.labels[train_rows]
+    assert right.mean() > 0.5  # chance is 0.1
 
 
 def test_propagated_labels_reach_a_conditional_score_model(
@@ -139,5 +193,12 @@ def test_teachers_that_cannot_teach_are_refused(
         train("digits", method="dpt-lp", out=out, overrides=tiny)
     with pytest.raises(UserError, match="knows examples of 8×8 with 1 channel, moons has 2 num"):
         train("moons", method="dpt-lp", teacher=folder, out=out, overrides=tiny)
-    with pytest.raises(UserError, match="there is no run folder"):
-        train("digits", method="lpg", teacher=tmp_path / "none", out=out, overrides=tiny)
+    for name, says in {
+        "none": "there is no run folder",
+        "none.csv": "none.csv cannot be read",
+        "transformers:./none": "there is no such folder",
+    }.items():
+        with pytest.raises(UserError, match=says):
+            train("digits", method="lpg", teacher=name, out=out, overrides=tiny)
+    with pytest.raises(UserError, match="reads images, and moons holds vectors"):
+        train("moons", method="lpg", teacher="transformers:x", out=out, overrides=tiny)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fewlabel.errors import UserError
-from fewlabel.metrics.features import NetworkExtractor
+from fewlabel.extractors.extractor import NetworkExtractor
 from fewlabel.networks.weights_key import weights_key
 
 __all__ = ["transformers_extractor"]

@@ -19,7 +19,7 @@ from transformers import (
 )
 
 from fewlabel.errors import UserError
-from fewlabel.metrics.pretrained import transformers_extractor
+from fewlabel.extractors.pretrained import transformers_extractor
 
 MEAN, STD = [0.5, 0.4, 0.3], [0.2, 0.25, 0.5]
 SETTINGS = {"image_mean": MEAN, "image_std": STD, "size": {"height": 16, "width": 16}}

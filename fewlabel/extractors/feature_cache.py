@@ -10,7 +10,7 @@ from torch import Tensor
 from fewlabel.data import Dataset, cache_folder, keep_features, kept_features
 from fewlabel.data.dataset import Indices, fingerprint_of, rows_key
 from fewlabel.errors import UserError
-from fewlabel.metrics.features import Extractor, in_parts
+from fewlabel.extractors.extractor import Extractor, in_parts
 from fewlabel.progress import track
 
 __all__ = ["dataset_features"]

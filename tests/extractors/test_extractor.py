@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from fewlabel.errors import UserError
-from fewlabel.metrics.features import module_extractor
+from fewlabel.extractors.extractor import module_extractor
 from fewlabel.networks.weights_key import weights_key
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fewlabel.data import Dataset
 from fewlabel.errors import UserError
-from fewlabel.metrics.feature_cache import dataset_features
+from fewlabel.extractors.feature_cache import dataset_features
 
 
 @dataclass

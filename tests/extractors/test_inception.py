@@ -11,8 +11,8 @@ from torch.nn import functional
 from torch.utils.hooks import RemovableHandle
 
 from fewlabel.errors import UserError
-from fewlabel.metrics import inception
-from fewlabel.metrics.inception import Inception, inception_extractor, resize_tf1
+from fewlabel.extractors import inception
+from fewlabel.extractors.inception import Inception, inception_extractor, resize_tf1
 
 
 @pytest.fixture(scope="module")

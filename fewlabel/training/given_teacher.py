@@ -1,0 +1,105 @@
+"""A teacher that the user names: a run, a table of probabilities, or a vision model."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fewlabel.data import Dataset, Splits
+from fewlabel.data.dataset import in_words
+from fewlabel.data.probability_table import probabilities_of
+from fewlabel.errors import UserError
+from fewlabel.extractors import dataset_features, is_named, named_extractor
+from fewlabel.methods import METHODS, find_method
+from fewlabel.progress import track
+from fewlabel.run_folder import RunFolder
+from fewlabel.teachers import half_whitened, spread_labels
+
+__all__ = ["is_run", "probabilities_from", "resolved", "spread"]
+
+
+def is_run(source: str) -> bool:
+    """Whether this is the folder of a run rather than a table or a vision model."""
+    return not (_is_table(source) or is_named(source))
+
+
+def resolved(source: str, method: str, dataset: Dataset, splits: Splits) -> str:
+    """The whole path or name of a teacher that can teach these data.
+
+    Raises:
+        UserError: if it cannot, or the method takes none.
+    """
+    if find_method(method).teacher != "propagation":
+        taught = ", ".join(name for name, row in METHODS.items() if row.teacher == "propagation")
+        raise UserError(
+            f"{method} takes no teacher; leave --teacher out, or choose one of {taught}"
+        )
+    kind, _, rest = source.partition(":")
+    if is_named(source):
+        named_extractor(source, dataset)
+        here = Path(rest).expanduser()
+        return f"{kind}:{here.resolve()}" if here.exists() else source
+    if _is_table(source):
+        probabilities_of(dataset, splits.indices("unlabelled"), Path(source).expanduser())
+    else:
+        _check_run(Path(source), dataset)
+    return str(Path(source).expanduser().resolve())
+
+
+def probabilities_from(
+    source: str, dataset: Dataset, splits: Splits, device: torch.device
+) -> Tensor:
+    """What a table says, or where labels spread along a vision model's features.
+
+    Args:
+        source: as `resolved` gave it; no run.
+        dataset: the data.
+        splits: which train, and which of them show their label.
+        device: where the vision model computes.
+
+    Returns:
+        (N, K) for the N training examples; those with a label have it for certain.
+    """
+    labels, classes = splits.training_labels(dataset)[splits.train], len(splits.class_names)
+    if is_named(source):
+        extractor = named_extractor(source, dataset, device)
+        features = dataset_features(dataset, splits.train, extractor).numpy()
+        return spread(half_whitened(features), labels, classes)
+    known = torch.from_numpy(labels)
+    q = torch.nn.functional.one_hot(known.clamp(min=0), classes).float()
+    said = probabilities_of(dataset, splits.indices("unlabelled"), Path(source))
+    q[known < 0] = torch.from_numpy(said)
+    return q
+
+
+def spread(features: NDArray[np.float32], labels: NDArray[np.int64], n_classes: int) -> Tensor:
+    """`spread_labels`, with its progress."""
+    with track("spreading the labels") as task:
+        return torch.from_numpy(spread_labels(features, labels, n_classes, task))
+
+
+def _is_table(source: str) -> bool:
+    return source.lower().endswith(".csv")
+
+
+def _check_run(folder: Path, dataset: Dataset) -> None:
+    source = RunFolder(folder).read_config()
+    teaches = find_method(source.method)
+    if not (teaches.classifier or teaches.shares_score):
+        raise UserError(
+            f"{folder} is a run of {source.method}, which has neither a classifier nor an "
+            "unconditional score model; give a run of uncond or lpg"
+        )
+    if source.shape != dataset.shape:
+        raise UserError(
+            f"the teacher {folder} knows examples of {in_words(source.shape)}, {dataset.name} has "
+            f"{in_words(dataset.shape)}; give --size {source.size} or another run"
+        )
+    names = RunFolder(folder).read_splits().class_names
+    if teaches.classifier and names != dataset.class_names:
+        raise UserError(
+            f"the teacher {folder} knows the classes {', '.join(names)}, {dataset.name} has "
+            f"{', '.join(dataset.class_names)}; give another run"
+        )
