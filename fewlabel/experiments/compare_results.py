@@ -6,7 +6,9 @@ interval; of a single repeat the figure stands, with the interval over its sampl
 
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -22,17 +24,18 @@ from fewlabel.report.label_curves import label_sweep
 from fewlabel.report.measures import measure
 from fewlabel.report.noise import by_noise_level, reliability_diagrams
 from fewlabel.report.page import Figure, write_page
-from fewlabel.report.table import Comparison, Group, groups, to_csv, to_markdown
+from fewlabel.report.table import Comparison, Entry, Group, groups, to_csv, to_markdown
 from fewlabel.report.tradeoff import tradeoff
 from fewlabel.run import Run, load
 
-__all__ = ["averaged", "write_results"]
+__all__ = ["averaged", "differences", "write_results"]
 
 _LEVEL = 0.5
 """The noise level at which the classifiers' figures are in the table and reliability is drawn."""
 
 _OF_CLASSIFIERS = ("classifier-accuracy", "classifier-ece")
 _SHOWN = 4
+_FEWEST_PAIRS = 2
 _TEXTS = 2
 """Columns of the table before the figures."""
 
@@ -57,6 +60,67 @@ def averaged(rows: Iterable[Row], *more: str) -> list[Row]:
     return means
 
 
+def differences(rows: Iterable[Row], metrics: Sequence[str]) -> Comparison | None:
+    """How far each method is from the best, repeat by repeat.
+
+    The methods share the draws of labels, so that a draw that is hard for all takes no part in
+    the mean of the differences, nor in Student's interval for it.
+
+    Args:
+        rows: of the reported split.
+        metrics: those that are contests become columns.
+
+    Returns:
+        The table; None where no two repeats are shared.
+    """
+    contests = [metric for metric in metrics if measure(metric).best is not None]
+    values: dict[tuple[str, str], dict[str, dict[tuple[int, int], float]]] = {}
+    for row in rows:
+        if row["metric"] in contests and row["class"] is None:
+            of_cell = values.setdefault((row["labels"], row["method"]), {})
+            repeat = row["label_seed"], row["seed"]
+            of_cell.setdefault(row["metric"], {})[repeat] = row["value"]
+    entries: dict[tuple[str, str], list[Entry]] = {
+        (labels, method): [_behind(values, labels, method, metric) for metric in contests]
+        for labels, method in values
+    }
+    if not any(isinstance(entry, Estimate) for row in entries.values() for entry in row):
+        return None
+    caption = (
+        "Each method less the best of its column, on the repeats (draws of labels, seeds) that "
+        "both have: the mean and Student's 95 % interval. Where the interval holds no 0, the two "
+        "differ at the 5 % level."
+    )
+    columns = [
+        replace(measure(m).column, best=None, digits=f"+{measure(m).digits}") for m in contests
+    ]
+    return Comparison(caption, "method", columns, entries)
+
+
+def _behind(
+    values: Mapping[tuple[str, str], Mapping[str, Mapping[tuple[int, int], float]]],
+    labels: str,
+    method: str,
+    metric: str,
+) -> Entry:
+    """A method's mean difference from the best one with the same labels."""
+    rivals = {
+        name: by_metric[metric]
+        for (amount, name), by_metric in values.items()
+        if amount == labels and metric in by_metric
+    }
+    sign = 1 if measure(metric).best == "largest" else -1
+    best = max(rivals, key=lambda name: sign * fmean(rivals[name].values()), default=None)
+    if best is None or method not in rivals:
+        return None
+    if method == best:
+        return "the best"
+    shared = rivals[method].keys() & rivals[best].keys()
+    if len(shared) < _FEWEST_PAIRS:
+        return None
+    return over_seeds([rivals[method][key] - rivals[best][key] for key in sorted(shared)])
+
+
 def write_results(
     results: Results, protocol: Protocol, methods: Sequence[str], labels: Sequence[str]
 ) -> dict[str, Any]:
@@ -74,7 +138,9 @@ def write_results(
     shown = [r for n in labels for m in methods for r in _of(results.rows, n, m)]
     reported = averaged(row for row in shown if row["split"] == "report")
     table = _table(reported, results, protocol)
-    write_text(results.out / "table.md", to_markdown(table))
+    paired = differences((r for r in shown if r["split"] == "report"), protocol.metrics)
+    tables = {"Figures": table} | ({"Differences": paired} if paired else {})
+    write_text(results.out / "table.md", "\n".join(map(to_markdown, tables.values())))
     write_text(results.out / "table.csv", to_csv(table))
     figures = _figures(results.out, shown, reported, protocol.metrics)
     if pictures := _sample_figures(results.out, shown):
@@ -83,7 +149,7 @@ def write_results(
         "Methods on few labels",
         " ".join(_findings(table, protocol.metrics)),
         facts=_facts(results.out, shown, protocol),
-        tables={"Figures": table},
+        tables=tables,
         figures=figures,
         commands=(_again(results.out, protocol, methods, labels, shown),),
         notes=_notes(shown, protocol),
