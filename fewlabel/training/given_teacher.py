@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fewlabel.batch import UNLABELLED
 from fewlabel.data import Dataset, Splits
 from fewlabel.data.dataset import in_words
 from fewlabel.data.probability_table import probabilities_of
@@ -60,18 +61,16 @@ def probabilities_from(
         device: where the vision model computes.
 
     Returns:
-        (N, K) for the N training examples; those with a label have it for certain.
+        (N, K) for the N training examples; of those with a label a table says 0.
     """
     labels, classes = splits.training_labels(dataset)[splits.train], len(splits.class_names)
     if is_named(source):
         extractor = named_extractor(source, dataset, device)
         features = dataset_features(dataset, splits.train, extractor).numpy()
         return spread(half_whitened(features), labels, classes)
-    known = torch.from_numpy(labels)
-    q = torch.nn.functional.one_hot(known.clamp(min=0), classes).float()
-    said = probabilities_of(dataset, splits.indices("unlabelled"), Path(source))
-    q[known < 0] = torch.from_numpy(said)
-    return q
+    q = np.zeros((len(labels), classes), np.float32)
+    q[labels == UNLABELLED] = probabilities_of(dataset, splits.indices("unlabelled"), Path(source))
+    return torch.from_numpy(q)
 
 
 def spread(features: NDArray[np.float32], labels: NDArray[np.int64], n_classes: int) -> Tensor:

@@ -48,6 +48,9 @@ def beliefs(
     path = folder.path / "teacher.safetensors"
     if accelerator.is_main_process and not path.exists():
         q = _asked(planned, folder, accelerator.device, score)
+        labels = torch.from_numpy(planned.splits.training_labels(planned.dataset))
+        y = labels[torch.from_numpy(planned.splits.train)]
+        q[y != UNLABELLED] = torch.eye(q.shape[1])[y[y != UNLABELLED]]
         with replacing(path) as temporary:
             save_file({"probabilities": q.contiguous()}, temporary)
     accelerator.wait_for_everyone()
@@ -67,7 +70,7 @@ def labelled_by(q: Tensor, dataset: Dataset, splits: Splits) -> tuple[Dataset, S
 def _asked(
     planned: Plan, folder: RunFolder, device: torch.device, score: ScoreModel | None
 ) -> Tensor:
-    """What the teacher says of each training example, (N, K)."""
+    """What the teacher says of each training example, (N, K); of those with a label anything."""
     config, dataset, splits = planned.config, planned.dataset, planned.splits
     labels, classes = splits.training_labels(dataset)[splits.train], len(splits.class_names)
     given, classifier = config.teacher, None
@@ -87,7 +90,7 @@ def _asked(
         classifier.to(device).eval()
     if classifier is not None:
         with track("labelling the unlabelled") as task:
-            return _predicted(classifier, dataset, splits.train, labels, task)
+            return _predicted(classifier, dataset, splits.train, task)
     assert score is not None
     with track("features of the score model") as task:
         features = representation(score, dataset, splits.train, task)
@@ -99,10 +102,9 @@ def _predicted(
     classifier: NoisyClassifier,
     dataset: Dataset,
     indices: NDArray[np.int64],
-    labels: NDArray[np.int64],
     task: Task,
 ) -> Tensor:
-    """The probabilities of a classifier on nearly clean examples, and the labels there are."""
+    """The probabilities of a classifier on nearly clean examples."""
     device = next(classifier.parameters()).device
     ratio = torch.tensor(_NEARLY_CLEAN * classifier.sigma_data, device=device)
     t, found = classifier.process.time_at(ratio), []
@@ -110,7 +112,4 @@ def _predicted(
         x = dataset.examples(indices[start : start + _BATCH]).to(device)
         found.append(classifier.log_prob(x, t).exp().cpu())
         task.set(start + len(x), len(indices))
-    q, y = torch.cat(found), torch.from_numpy(labels)
-    known = y != UNLABELLED
-    q[known] = torch.eye(q.shape[1])[y[known]]
-    return q
+    return torch.cat(found)
