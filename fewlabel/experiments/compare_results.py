@@ -87,9 +87,9 @@ def differences(rows: Iterable[Row], metrics: Sequence[str]) -> Comparison | Non
     if not any(isinstance(entry, Estimate) for row in entries.values() for entry in row):
         return None
     caption = (
-        "Each method less the best of its column, on the repeats (draws of labels, seeds) that "
-        "both have: the mean and Student's 95 % interval. Where the interval holds no 0, the two "
-        "differ at the 5 % level."
+        "Each method less the best of its column (shares in percentage points), on the repeats "
+        "(draws of labels, seeds) that both have: the mean and Student's 95 % interval. Where the "
+        "interval holds no 0, the two differ at the 5 % level."
     )
     columns = [
         replace(measure(m).column, best=None, digits=f"+{measure(m).digits}") for m in contests
