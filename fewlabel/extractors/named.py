@@ -42,5 +42,7 @@ def named_extractor(
     if not is_named(source):
         raise UserError(f"extractor {source!r} is unknown; choose one of {', '.join(NAMED)}")
     if len(dataset.shape) != 3:
-        raise UserError(f"extractor {source!r} reads images, and {dataset.name} holds vectors")
+        raise UserError(
+            f"extractor {source!r} reads images, and {dataset.name} holds vectors: leave it out"
+        )
     return _MAKERS[kind](rest, device)

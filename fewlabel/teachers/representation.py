@@ -65,7 +65,7 @@ def representation(
 
 
 def half_whitened(features: Features) -> Features:
-    """The 128 strongest directions of features of one standard deviation, half whitened."""
+    """The 128 strongest directions of features (N, F) of any scale, half whitened; (N, ≤ 128)."""
     features = features / np.float32(features.std())
     return half_whitening(_few(features), _DIRECTIONS)(features)
 
