@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from fewlabel.batch import UNLABELLED
 from fewlabel.data.listing import Names
-from fewlabel.data.table import rows_of
+from fewlabel.data.table import repeated, rows_of
 from fewlabel.errors import UserError
 
 __all__ = ["TABLE", "labels_of"]
@@ -42,9 +42,7 @@ def labels_of(files: Names, table: Path) -> tuple[NDArray[np.int64], tuple[str, 
                 "remove the line"
             )
         if listed[index]:
-            raise UserError(
-                f"{table}, line {line}: {name} is listed a second time: remove the line"
-            )
+            raise repeated(table, line, name)
         listed[index] = True
         if label:
             found[index] = codes.setdefault(label, len(codes))

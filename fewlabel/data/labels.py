@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from fewlabel.data.dataset import Dataset
-from fewlabel.data.table import rows_of
+from fewlabel.data.table import repeated, rows_of
 from fewlabel.errors import UserError
 from fewlabel.randomness import generator_for
 
@@ -65,9 +65,7 @@ def listed_in_csv(dataset: Dataset, path: Path) -> NDArray[np.int64]:
     for line, row in rows_of(path, "file"):
         name = (row["file"] or "").strip()
         if name in line_of:
-            raise UserError(
-                f"{path}, line {line}: {name} is listed a second time: remove the line"
-            )
+            raise repeated(path, line, name)
         line_of[name] = line, row.get("label")
     chosen = []
     for index, name in enumerate(dataset.files):

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fewlabel.data.dataset import Dataset
-from fewlabel.data.table import rows_of
+from fewlabel.data.table import repeated, rows_of
 from fewlabel.errors import UserError
 
 __all__ = ["probabilities_of"]
@@ -44,9 +44,7 @@ def probabilities_of(
         if name not in place:
             continue
         if not np.isnan(found[place[name], 0]):
-            raise UserError(
-                f"{table}, line {line}: {name} is listed a second time: remove the line"
-            )
+            raise repeated(table, line, name)
         found[place[name]] = _shares([row[c] for c in dataset.class_names], table, line)
     missing = np.flatnonzero(np.isnan(found[:, 0]))
     if len(missing):

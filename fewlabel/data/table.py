@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fewlabel.errors import UserError
 
-__all__ = ["rows_of"]
+__all__ = ["repeated", "rows_of"]
 
 
 def rows_of(path: Path, *columns: str) -> Iterator[tuple[int, dict[str, str | None]]]:
@@ -35,3 +35,8 @@ def rows_of(path: Path, *columns: str) -> Iterator[tuple[int, dict[str, str | No
         raise UserError(f"{path} is no CSV: save it as CSV in UTF-8") from error
     if not line:
         raise UserError(f"{path} lists nothing: add a line for each image")
+
+
+def repeated(path: Path, line: int, name: str) -> UserError:
+    """The error for a line that lists an example which a line before it has listed."""
+    return UserError(f"{path}, line {line}: {name} is listed a second time: remove the line")

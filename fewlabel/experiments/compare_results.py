@@ -39,6 +39,9 @@ _FEWEST_PAIRS = 2
 _TEXTS = 2
 """Columns of the table before the figures."""
 
+_Repeats = dict[tuple[int, int], float]
+"""A figure by the seeds of the draw and of training."""
+
 
 def averaged(rows: Iterable[Row], *more: str) -> list[Row]:
     """The mean over repeats of each figure.
@@ -74,15 +77,18 @@ def differences(rows: Iterable[Row], metrics: Sequence[str]) -> Comparison | Non
         The table; None where no two repeats are shared.
     """
     contests = [metric for metric in metrics if measure(metric).best is not None]
-    values: dict[tuple[str, str], dict[str, dict[tuple[int, int], float]]] = {}
+    cells: dict[tuple[str, str], None] = {}
+    contest: dict[tuple[str, str], dict[str, _Repeats]] = {}
     for row in rows:
         if row["metric"] in contests and row["class"] is None:
-            of_cell = values.setdefault((row["labels"], row["method"]), {})
+            cells[row["labels"], row["method"]] = None
+            rivals = contest.setdefault((row["labels"], row["metric"]), {})
             repeat = row["label_seed"], row["seed"]
-            of_cell.setdefault(row["metric"], {})[repeat] = row["value"]
+            rivals.setdefault(row["method"], {})[repeat] = row["value"]
+    behind = {key: _behind(rivals, key[1]) for key, rivals in contest.items()}
     entries: dict[tuple[str, str], list[Entry]] = {
-        (labels, method): [_behind(values, labels, method, metric) for metric in contests]
-        for labels, method in values
+        (labels, method): [behind.get((labels, metric), {}).get(method) for metric in contests]
+        for labels, method in cells
     }
     if not any(isinstance(entry, Estimate) for row in entries.values() for entry in row):
         return None
@@ -97,28 +103,18 @@ def differences(rows: Iterable[Row], metrics: Sequence[str]) -> Comparison | Non
     return Comparison(caption, "method", columns, entries)
 
 
-def _behind(
-    values: Mapping[tuple[str, str], Mapping[str, Mapping[tuple[int, int], float]]],
-    labels: str,
-    method: str,
-    metric: str,
-) -> Entry:
-    """A method's mean difference from the best one with the same labels."""
-    rivals = {
-        name: by_metric[metric]
-        for (amount, name), by_metric in values.items()
-        if amount == labels and metric in by_metric
-    }
+def _behind(rivals: Mapping[str, _Repeats], metric: str) -> dict[str, Entry]:
+    """The mean difference of each method from the best of them."""
     sign = 1 if measure(metric).best == "largest" else -1
-    best = max(rivals, key=lambda name: sign * fmean(rivals[name].values()), default=None)
-    if best is None or method not in rivals:
-        return None
-    if method == best:
-        return "the best"
-    shared = rivals[method].keys() & rivals[best].keys()
-    if len(shared) < _FEWEST_PAIRS:
-        return None
-    return over_seeds([rivals[method][key] - rivals[best][key] for key in sorted(shared)])
+    best = max(rivals, key=lambda name: sign * fmean(rivals[name].values()))
+    found: dict[str, Entry] = {best: "the best"}
+    for method in rivals.keys() - {best}:
+        shared = rivals[method].keys() & rivals[best].keys()
+        if len(shared) >= _FEWEST_PAIRS:
+            found[method] = over_seeds(
+                [rivals[method][k] - rivals[best][k] for k in sorted(shared)]
+            )
+    return found
 
 
 def write_results(

@@ -31,16 +31,14 @@ def named_extractor(
     """The extractor of a name.
 
     Args:
-        source: "inception:FILE" or "transformers:NAME_OR_FOLDER".
+        source: "inception:FILE" or "transformers:NAME_OR_FOLDER", as `is_named` tells.
         dataset: the data it is for.
         device: where to compute.
 
     Raises:
-        UserError: for another name, for vectors, or for weights that cannot be had.
+        UserError: for vectors, or for weights that cannot be had.
     """
     kind, _, rest = source.partition(":")
-    if not is_named(source):
-        raise UserError(f"extractor {source!r} is unknown; choose one of {', '.join(NAMED)}")
     if len(dataset.shape) != 3:
         raise UserError(
             f"extractor {source!r} reads images, and {dataset.name} holds vectors: leave it out"

@@ -47,10 +47,12 @@ def beliefs(
     """
     path = folder.path / "teacher.safetensors"
     if accelerator.is_main_process and not path.exists():
-        q = _asked(planned, folder, accelerator.device, score)
-        labels = torch.from_numpy(planned.splits.training_labels(planned.dataset))
-        y = labels[torch.from_numpy(planned.splits.train)]
-        q[y != UNLABELLED] = torch.eye(q.shape[1])[y[y != UNLABELLED]]
+        splits = planned.splits
+        y = torch.from_numpy(splits.training_labels(planned.dataset)[splits.train])
+        known, q = y != UNLABELLED, torch.zeros(len(y), len(splits.class_names))
+        if not known.all():
+            q = _asked(planned, folder, accelerator.device, score)
+        q[known] = torch.eye(q.shape[1])[y[known]]
         with replacing(path) as temporary:
             save_file({"probabilities": q.contiguous()}, temporary)
     accelerator.wait_for_everyone()
@@ -72,10 +74,7 @@ def _asked(
 ) -> Tensor:
     """What the teacher says of each training example, (N, K); of those with a label anything."""
     config, dataset, splits = planned.config, planned.dataset, planned.splits
-    labels, classes = splits.training_labels(dataset)[splits.train], len(splits.class_names)
-    given, classifier = config.teacher, None
-    if len(splits.labelled) == len(splits.train):
-        return torch.eye(classes)[torch.from_numpy(labels)]
+    given, classifier, classes = config.teacher, None, len(splits.class_names)
     if given is not None and not is_run(given):
         return probabilities_from(given, dataset, splits, device)
     if given is not None:
@@ -94,7 +93,7 @@ def _asked(
     assert score is not None
     with track("features of the score model") as task:
         features = representation(score, dataset, splits.train, task)
-    return spread(features, labels, classes)
+    return spread(features, splits.training_labels(dataset)[splits.train], classes)
 
 
 @torch.no_grad()
