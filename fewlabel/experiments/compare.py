@@ -242,7 +242,7 @@ class _Workers:
     ) -> None:
         self.results, self.work, self.progress, self.total = results, work, progress, total
         self.done = 0
-        threads = max(1, (os.cpu_count() or 1) // jobs)
+        threads = max(1, torch.get_num_threads() // jobs)
         logs = results.out / "logs"
         logs.mkdir(exist_ok=True)
         context = multiprocessing.get_context("spawn")

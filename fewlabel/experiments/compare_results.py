@@ -59,6 +59,7 @@ def averaged(rows: Iterable[Row], *more: str) -> list[Row]:
         estimate = Estimate(*(same[0][key] for key in ("value", "low", "high")))
         if len(same) > 1:
             estimate = over_seeds([row["value"] for row in same])
+            estimate = measure(same[0]["metric"]).within_limits(estimate)
         means.append(same[0] | vars(estimate) | {"repeats": len(same)})
     return means
 
