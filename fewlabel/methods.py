@@ -124,9 +124,14 @@ class Method:
         return "score" if self.conditional else "classifier"
 
     @property
+    def takes_teacher(self) -> bool:
+        """Whether the user may name what labels the unlabelled data."""
+        return self.teacher == "propagation"
+
+    @property
     def needs_teacher(self) -> bool:
         """Whether labels spread along the features of a score model that it does not have."""
-        return self.teacher == "propagation" and not self.shares_score
+        return self.takes_teacher and not self.shares_score
 
     def losses(self, stage: Stage) -> Mapping[str, Loss]:
         """The losses of a stage."""

@@ -78,6 +78,13 @@ def compare(
         Path | None,
         typer.Option(help="Share the score model of this run.", show_default="one is trained"),
     ] = None,
+    teacher: Annotated[
+        str | None,
+        typer.Option(
+            help="What labels the unlabelled, for the methods that take it; see `train --help`.",
+            show_default="the shared score model's features",
+        ),
+    ] = None,
     size: Size = None,
     preset: Preset = None,
     jobs: Annotated[int, typer.Option(help="Cells computed at the same time.")] = 1,
@@ -123,6 +130,7 @@ def compare(
         sampler=sampler,
         steps=steps,
         score=str(score) if score is not None else None,
+        teacher=teacher,
         extractor=extractor,
     )
     if dry_run:

@@ -33,7 +33,7 @@ from fewlabel.experiments.compare_cells import (
     perform,
 )
 from fewlabel.files import write_json, write_text
-from fewlabel.methods import METHODS, find_method
+from fewlabel.methods import DEFAULT, METHODS, find_method
 from fewlabel.metrics.judge import train_judge
 from fewlabel.metrics.table import find_metric
 from fewlabel.progress import Task as Progress
@@ -143,7 +143,7 @@ def checked(
     draws: int | None,
     jobs: int,
 ) -> Protocol:
-    """Refuse what cannot be, and give the protocol with the whole path of the data."""
+    """Refuse what cannot be, and give the protocol with the whole paths of data and teacher."""
     for name, value in {
         "--seeds": seeds,
         "--draws": 1 if draws is None else draws,
@@ -160,10 +160,16 @@ def checked(
             raise UserError(f"{option} {','.join(listed)}: give each once, and at least one")
     for method in methods:
         find_method(method)
-    for amount in labels:
-        for method in methods if amount == labels[0] else methods[:1]:
-            planned_cell(protocol, method, amount)
-    return replace(protocol, data=absolute(protocol.data))
+    plans = [planned_cell(protocol, method, labels[0]) for method in methods]
+    for amount in labels[1:]:
+        planned_cell(protocol, methods[0], amount)
+    teacher = next((p.config.teacher for p in plans if p.config.teacher), None)
+    if protocol.teacher and not teacher:
+        raise UserError(
+            f"--teacher {protocol.teacher}: none of {', '.join(methods)} takes one; leave it out, "
+            f"or add {DEFAULT} to --methods"
+        )
+    return replace(protocol, data=absolute(protocol.data), teacher=teacher)
 
 
 def planned_cell(protocol: Protocol, method: str, labels: str) -> Plan:
@@ -171,13 +177,15 @@ def planned_cell(protocol: Protocol, method: str, labels: str) -> Plan:
     settings = protocol.settings
     options = {name: settings.pop(name) for name in ("size", "preset")}
     options |= {"method": method, "labels": labels}
-    return plan(protocol.data, options=options, **settings)
+    teacher = protocol.teacher_of(method)
+    return plan(protocol.data, options=options, teacher=teacher, **settings)
 
 
 def _shared_score(out: Path, protocol: Protocol, methods: Sequence[str]) -> str | None:
     """The run whose score model is shared, trained if it is not; None if no method shares one."""
     rows = [METHODS[method] for method in methods]
-    if not any(row.shares_score or row.needs_teacher for row in rows):
+    untaught = protocol.teacher is None
+    if not any(row.shares_score or (row.needs_teacher and untaught) for row in rows):
         return None
     if protocol.score is not None:
         return protocol.score

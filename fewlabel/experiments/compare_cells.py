@@ -52,6 +52,8 @@ class Protocol:
         sampler: a name in `samplers.SAMPLERS`.
         steps: grid points of the sampler; None for its default.
         score: the run whose unconditional score model is shared; None for one of the comparison's.
+        teacher: what labels the unlabelled for the methods that take a teacher, as `train` takes
+            it; None for what they have of the shared score model.
         extractor: whose features are compared, see `evaluate`.
         recipe: published settings, a name in `fewlabel.recipes.RECIPES`.
         scale_down: whether they are those of its small form.
@@ -68,9 +70,14 @@ class Protocol:
     sampler: str = "dpm++"
     steps: int | None = None
     score: str | None = None
+    teacher: str | None = None
     extractor: str = "judge"
     recipe: str | None = None
     scale_down: bool = False
+
+    def teacher_of(self, method: str) -> str | None:
+        """The teacher of a method, if one was named and it takes one."""
+        return self.teacher if METHODS[method].takes_teacher else None
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -210,7 +217,7 @@ def _trained(cell: Cell, protocol: Protocol, out: Path, score: str | None) -> Ru
         method=cell.method,
         labels=cell.labels,
         score=score if method.shares_score else None,
-        teacher=score if method.needs_teacher else None,
+        teacher=protocol.teacher_of(cell.method) or (score if method.needs_teacher else None),
         seed=cell.seed,
         exist_ok=True,
         **settings | {"overrides": overrides},

@@ -384,7 +384,7 @@ def _again(
     words += ["--scale", ",".join(f"{scale:g}" for scale in protocol.scales)]
     words += ["--metrics", ",".join(protocol.metrics), "-n", str(protocol.per_class)]
     words += ["--sampler", protocol.sampler, "--extractor", protocol.extractor]
-    for option in ("steps", "size", "preset", "score", "recipe"):
+    for option in ("steps", "size", "preset", "score", "teacher", "recipe"):
         if (value := getattr(protocol, option)) is not None:
             words += [f"--{option}", str(value)]
     words += ["--scale-down"] * protocol.scale_down

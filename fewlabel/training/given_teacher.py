@@ -32,8 +32,8 @@ def resolved(source: str, method: str, dataset: Dataset, splits: Splits) -> str:
     Raises:
         UserError: if it cannot, or the method takes none.
     """
-    if find_method(method).teacher != "propagation":
-        taught = ", ".join(name for name, row in METHODS.items() if row.teacher == "propagation")
+    if not find_method(method).takes_teacher:
+        taught = ", ".join(name for name, row in METHODS.items() if row.takes_teacher)
         raise UserError(
             f"{method} takes no teacher; leave --teacher out, or choose one of {taught}"
         )

@@ -18,6 +18,7 @@ import pytest
 import torch
 from scipy import stats
 
+from fewlabel.data import open_dataset
 from fewlabel.errors import UserError
 from fewlabel.experiments.compare import Results, run_comparison
 from fewlabel.experiments.compare_cells import Cell, Protocol, Row, candidates, cell_of, chosen
@@ -89,6 +90,31 @@ def test_the_shared_score_model_teaches_a_method_that_has_none(
     run = load(tmp_path / "runs" / Cell("dpt-lp", LABELS).folder)
     assert run.config.teacher == str((tmp_path / "runs" / "score").resolve())
     assert run.config.score_from is None
+
+
+def test_a_teacher_of_the_users_teaches_the_methods_that_take_one(
+    protocol: Protocol, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A table that calls every image a 3: so does what it taught, and plain guidance does not."""
+    dataset = open_dataset("digits")
+    names = dataset.class_names
+    sure = ",".join("1" if name == "3" else "0" for name in names)
+    lines = [",".join(["index", *names]), *(f"{i},{sure}" for i in range(len(dataset)))]
+    (tmp_path / "mine.csv").write_text("\n".join(lines))
+    monkeypatch.chdir(tmp_path)
+    steps = (*protocol.overrides, "classifier.fit.steps=40")
+    taught = replace(protocol, teacher="mine.csv", overrides=steps)
+    results = run_comparison(tmp_path / "out", taught, ["cg", "lpg"], [LABELS])
+    assert results.failed == {}
+    cg, lpg = (load(tmp_path / "out" / "runs" / Cell(m, LABELS).folder) for m in ("cg", "lpg"))
+    assert cg.config.teacher is None
+    assert lpg.config.teacher == str((tmp_path / "mine.csv").resolve())
+    clean = dataset.examples(cg.splits.validation)
+    t = torch.full((len(clean),), 0.1)
+    threes = [(r.classifier.log_prob(clean, t).argmax(1) == 3).double().mean() for r in (cg, lpg)]
+    assert threes[0] < 0.9 < threes[1]
+    with pytest.raises(UserError, match=r"--teacher mine.csv: none of cg takes one; .* add lpg"):
+        run_comparison(tmp_path / "no", taught, ["cg"], [LABELS])
 
 
 def row(cell: Cell, scale: float, value: float, **more: Any) -> Row:
