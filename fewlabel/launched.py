@@ -6,11 +6,19 @@ after, files and figures, is for the main process alone.
 
 import os
 import sys
+from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-__all__ = ["device_of_process", "gathered", "go_on_alone", "number", "own_share"]
+if TYPE_CHECKING:
+    from accelerate import PartialState
+
+__all__ = ["device_of_process", "gathered", "go_on_alone", "number", "own_share", "process_state"]
+
+_PATIENCE = timedelta(days=1)
+"""How long processes wait for one that looks at all images alone; NCCL gives up after minutes."""
 
 _OF_THE_LAUNCHER = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK")
 
@@ -20,16 +28,26 @@ def number() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
+def process_state(cpu: bool) -> "PartialState":
+    """What this process knows of the others; the first call finds them.
+
+    Args:
+        cpu: compute on the CPU even if there are GPUs.
+    """
+    from accelerate import PartialState
+
+    return PartialState(cpu=cpu, timeout=_PATIENCE)
+
+
 def device_of_process(cpu: bool) -> torch.device:
     """The device of this process, which the processes find each other to agree on.
 
     Args:
         cpu: compute on the CPU even if there are GPUs; so does ACCELERATE_USE_CPU.
     """
-    from accelerate import PartialState
     from accelerate.utils import parse_flag_from_env
 
-    return PartialState(cpu=cpu or parse_flag_from_env("ACCELERATE_USE_CPU")).device
+    return process_state(cpu or parse_flag_from_env("ACCELERATE_USE_CPU")).device
 
 
 def own_share(n: int) -> range:

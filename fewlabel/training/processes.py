@@ -5,11 +5,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
-from accelerate import Accelerator, PartialState
+from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedType, broadcast
 from torch import Tensor
 
+from fewlabel import launched
 from fewlabel.errors import UserError
 from fewlabel.objectives import Objective
 
@@ -37,7 +38,7 @@ def start_accelerator(cpu: bool = False, precision: str | None = None) -> Accele
     """
     # Another training in this process may have had another precision, and others another device.
     AcceleratorState._reset_state(reset_partial_state=not torch.distributed.is_initialized())
-    gpu = PartialState(cpu=cpu).device.type != "cpu"
+    gpu = launched.process_state(cpu).device.type != "cpu"
     if precision == "fp16" and not gpu:
         raise UserError("precision fp16 needs a GPU; set precision=bf16 or precision=no")
     warnings.filterwarnings("ignore", message="Grad strides do not match")  # of channels_last

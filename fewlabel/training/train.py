@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
-from accelerate import Accelerator, PartialState
+from accelerate import Accelerator
 
 from fewlabel import launched, methods
 from fewlabel.config import Config
@@ -160,7 +160,7 @@ def prepare(
         check_tensorboard()
     labels = options.get("labels")
     given = dict(options) | {"labels": str(labels) if labels is not None else None}
-    with PartialState(cpu=device == "cpu").main_process_first():  # it fills the caches
+    with launched.process_state(device == "cpu").main_process_first():  # it fills the caches
         planned = plan(
             data,
             options=given,

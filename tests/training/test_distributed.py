@@ -87,6 +87,8 @@ def test_two_processes_train_as_one(tmp_path: Path) -> None:
     assert_as_alone(out, tmp_path, ["cg-sc-all", "cg-dlsm"])
     assert ended.seen[0] == ended.seen[1]
     assert "stopped at step 7 of 20 of the score model" in ended.seen[0][0]
+    hours = ended.seen[0][-2] / 3600
+    assert hours > 12, "one process may look at all images of a large dataset alone"
     # One process alone writes and prints.
     assert ended.err.count("training the classifier: 20/20") == 2
     logged = [(r["stage"], r["step"]) for r in RunFolder(out / "cg-sc-all").records()]

@@ -3,7 +3,8 @@
     accelerate launch … together.py OUT 'JSON of the arguments of `train`, one dictionary a run'
 
 A run with "interrupt": n is interrupted by a SIGTERM that process 1 alone gets, in step n of the
-score model, and then trained again. What each process saw is written to OUT/rank-….json.
+score model, and then trained again. What each process saw, how long it would wait for
+another, and how many there are is written to OUT/rank-….json.
 """
 
 import json
@@ -12,6 +13,7 @@ import signal
 import sys
 from pathlib import Path
 
+import torch
 from accelerate import PartialState
 from torch import nn
 
@@ -42,5 +44,7 @@ for arguments in runs:
             seen.append(str(error))
         Ema.update = update
     train(**arguments, device="cpu")
+group = torch.distributed.group.WORLD._get_backend(torch.device("cpu"))
+seen.append(group.options._timeout.total_seconds())
 seen.append(PartialState().num_processes)
 (out / f"rank-{os.environ['RANK']}.json").write_text(json.dumps(seen))
