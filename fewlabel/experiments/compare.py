@@ -182,10 +182,8 @@ def planned_cell(protocol: Protocol, method: str, labels: str) -> Plan:
 
 
 def _shared_score(out: Path, protocol: Protocol, methods: Sequence[str]) -> str | None:
-    """The run whose score model is shared, trained if it is not; None if no method shares one."""
-    rows = [METHODS[method] for method in methods]
-    untaught = protocol.teacher is None
-    if not any(row.shares_score or (row.needs_teacher and untaught) for row in rows):
+    """The run whose score model is shared, trained if it is not; None if no method uses one."""
+    if not protocol.uses_shared_score(methods):
         return None
     if protocol.score is not None:
         return protocol.score

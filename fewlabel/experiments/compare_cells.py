@@ -79,6 +79,11 @@ class Protocol:
         """The teacher of a method, if one was named and it takes one."""
         return self.teacher if METHODS[method].takes_teacher else None
 
+    def uses_shared_score(self, methods: Iterable[str]) -> bool:
+        """Whether any of them samples with the shared score model, or spreads labels along it."""
+        untaught, rows = self.teacher is None, [METHODS[method] for method in methods]
+        return any(row.shares_score or (row.needs_teacher and untaught) for row in rows)
+
     @property
     def settings(self) -> dict[str, Any]:
         """The arguments of `train` that all cells share."""

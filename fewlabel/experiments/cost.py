@@ -47,7 +47,7 @@ def estimate_comparison(
     rows: list[dict[str, Any]] = []
     notes: dict[str, None] = {}
     one: dict[str, Any] | None = None
-    if any(shares) and protocol.score is None:
+    if protocol.uses_shared_score(asked.methods) and protocol.score is None:
         one = estimate(planned_cell(protocol, "uncond", asked.labels[0]), gpu)
         stage = one["stages"][0]
         rows.append(_row("score model", 1, stage["hours"], 0, 0.0, [stage]))

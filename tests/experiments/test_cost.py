@@ -43,6 +43,15 @@ def test_trainings_and_samples_are_those_of_the_grid(tiny: tuple[str, ...]) -> N
     assert document["hours"] == pytest.approx(hours)
 
 
+def test_labels_that_spread_along_a_score_model_cost_that_model_too(
+    tiny: tuple[str, ...],
+) -> None:
+    asked = grid("digits", None, False, ("dpt-lp",), ("2/class",), overrides=tiny, **GIVEN)
+    rows = estimate_comparison(asked, "a100", seeds=1)["rows"]
+    assert [row["method"] for row in rows] == ["score model", "dpt-lp"]
+    assert [stage["stage"] for stage in rows[1]["stages"]] == ["score"]  # and one of its own
+
+
 def test_a_sample_costs_what_its_sampler_evaluates(tiny: tuple[str, ...]) -> None:
     """Predictor–corrector evaluates twice a step between the times, and once to denoise."""
 
