@@ -143,7 +143,7 @@ def checked(
     draws: int | None,
     jobs: int,
 ) -> Protocol:
-    """Refuse what cannot be, and give the protocol with the whole paths of data and teacher."""
+    """Refuse what cannot be, and give the protocol with the whole paths of what it names."""
     for name, value in {
         "--seeds": seeds,
         "--draws": 1 if draws is None else draws,
@@ -169,7 +169,8 @@ def checked(
             f"--teacher {protocol.teacher}: none of {', '.join(methods)} takes one; leave it out, "
             f"or add {DEFAULT} to --methods"
         )
-    return replace(protocol, data=absolute(protocol.data), teacher=teacher)
+    score = str(Path(protocol.score).resolve()) if protocol.score is not None else None
+    return replace(protocol, data=absolute(protocol.data), score=score, teacher=teacher)
 
 
 def planned_cell(protocol: Protocol, method: str, labels: str) -> Plan:

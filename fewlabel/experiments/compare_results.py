@@ -18,6 +18,7 @@ from fewlabel.experiments.compare import Results
 from fewlabel.experiments.compare_cells import Cell, Protocol, Row, cell_of
 from fewlabel.files import write_text
 from fewlabel.metrics.intervals import Estimate, over_seeds
+from fewlabel.metrics.limits import within_limits
 from fewlabel.pictures.grid import class_grid
 from fewlabel.report.comparison_page import comparison_of, comparison_page
 from fewlabel.report.label_curves import label_sweep
@@ -59,7 +60,7 @@ def averaged(rows: Iterable[Row], *more: str) -> list[Row]:
         estimate = Estimate(*(same[0][key] for key in ("value", "low", "high")))
         if len(same) > 1:
             estimate = over_seeds([row["value"] for row in same])
-            estimate = measure(same[0]["metric"]).within_limits(estimate)
+        estimate = within_limits(same[0]["metric"], estimate)
         means.append(same[0] | vars(estimate) | {"repeats": len(same)})
     return means
 

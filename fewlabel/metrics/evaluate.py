@@ -1,6 +1,7 @@
 """Judging a run: samples of every class, figures with intervals."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import astuple
 from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING, Literal
@@ -18,6 +19,7 @@ from fewlabel.extractors.extractor import Extractor
 from fewlabel.extractors.feature_cache import dataset_features
 from fewlabel.metrics.extractors import find_extractor
 from fewlabel.metrics.judge import Judge, train_judge
+from fewlabel.metrics.limits import within_limits
 from fewlabel.metrics.memorisation import Nearest, nearest
 from fewlabel.metrics.report import Draw, Figure, Report
 from fewlabel.metrics.table import Judged, find_metric
@@ -163,7 +165,7 @@ def _judged(
 
 def _figures(metrics: Sequence[str], draw: Draw, judged: Judged) -> list[Figure]:
     return [
-        Figure(draw.scale, draw.sampler, draw.steps, name, key, e.value, e.low, e.high)
+        Figure(draw.scale, draw.sampler, draw.steps, name, key, *astuple(within_limits(name, e)))
         for name in metrics
         for key, e in find_metric(name).figures(judged).items()
     ]

@@ -1,10 +1,8 @@
 """How each metric is named, which way is better, and how its figures are printed."""
 
-import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from fewlabel.metrics.intervals import Estimate
 from fewlabel.report.table import Column
 
 __all__ = ["Measure", "measure"]
@@ -18,23 +16,16 @@ class Measure:
         title: its name for people.
         best: which way is better; None if neither.
         digits: the format of its figures; those with a "%" are shares.
-        limits: the smallest and the largest figure there can be.
     """
 
     title: str
     best: Literal["largest", "smallest"] | None = None
     digits: str = ".3g"
-    limits: tuple[float, float] = (0.0, math.inf)
 
     @property
     def is_share(self) -> bool:
         """Whether its figures are shares, between 0 and 1."""
         return self.digits.endswith("%")
-
-    def within_limits(self, estimate: Estimate) -> Estimate:
-        """The estimate, its interval without the figures that cannot be."""
-        least, most = self.limits
-        return replace(estimate, low=max(least, estimate.low), high=min(most, estimate.high))
 
     @property
     def column(self) -> Column:
@@ -49,23 +40,21 @@ class Measure:
         return f"{self.title} ({side[self.best]} is better)" if self.best else self.title
 
 
-_SHARE, _ANY = (0.0, 1.0), (-math.inf, math.inf)
-
 _MEASURES = {
-    "accuracy": Measure("accuracy", "largest", ".1%", _SHARE),
-    "cas": Measure("CAS", "largest", ".1%", _SHARE),
-    "classifier-accuracy": Measure("classifier accuracy", "largest", ".1%", _SHARE),
-    "precision": Measure("precision", "largest", ".1%", _SHARE),
-    "recall": Measure("recall", "largest", ".1%", _SHARE),
-    "coverage": Measure("coverage", "largest", ".1%", _SHARE),
+    "accuracy": Measure("accuracy", "largest", ".1%"),
+    "cas": Measure("CAS", "largest", ".1%"),
+    "classifier-accuracy": Measure("classifier accuracy", "largest", ".1%"),
+    "precision": Measure("precision", "largest", ".1%"),
+    "recall": Measure("recall", "largest", ".1%"),
+    "coverage": Measure("coverage", "largest", ".1%"),
     "density": Measure("density", "largest", ".3f"),
     "fid": Measure("FID", "smallest", ".2f"),
     "intra-fid": Measure("intra-FID", "smallest", ".2f"),
-    "kid": Measure("KID", "smallest", ".4f", _ANY),
-    "intra-kid": Measure("intra-KID", "smallest", ".4f", _ANY),
-    "is": Measure("inception score", "largest", ".2f", (1.0, math.inf)),
-    "ece": Measure("calibration error", "smallest", ".3f", _SHARE),
-    "classifier-ece": Measure("calibration error", "smallest", ".3f", _SHARE),
+    "kid": Measure("KID", "smallest", ".4f"),
+    "intra-kid": Measure("intra-KID", "smallest", ".4f"),
+    "is": Measure("inception score", "largest", ".2f"),
+    "ece": Measure("calibration error", "smallest", ".3f"),
+    "classifier-ece": Measure("calibration error", "smallest", ".3f"),
 }
 
 
@@ -75,5 +64,5 @@ def measure(metric: str) -> Measure:
     One that is not known keeps its name and is no contest.
     """
     name, _, level = metric.partition("@")
-    found = _MEASURES.get(name.lower(), Measure(name, limits=_ANY))
+    found = _MEASURES.get(name.lower(), Measure(name))
     return replace(found, title=f"{found.title}, σ = {level}") if level else found

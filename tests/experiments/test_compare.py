@@ -20,7 +20,7 @@ from scipy import stats
 
 from fewlabel.data import open_dataset
 from fewlabel.errors import UserError
-from fewlabel.experiments.compare import Results, run_comparison
+from fewlabel.experiments.compare import Results, checked, run_comparison
 from fewlabel.experiments.compare_cells import Cell, Protocol, Row, candidates, cell_of, chosen
 from fewlabel.experiments.compare_results import differences, write_results
 from fewlabel.randomness import generator_for
@@ -115,6 +115,15 @@ def test_a_teacher_of_the_users_teaches_the_methods_that_take_one(
     assert threes[0] < 0.9 < threes[1]
     with pytest.raises(UserError, match=r"--teacher mine.csv: none of cg takes one; .* add lpg"):
         run_comparison(tmp_path / "no", taught, ["cg"], [LABELS])
+
+
+def test_the_score_model_of_a_comparison_is_the_same_from_every_folder(
+    protocol: Protocol, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    whole = checked(replace(protocol, score="mine"), ["cg"], [LABELS], 1, None, 1)
+    assert whole.score == str(tmp_path / "mine")
+    assert whole == checked(whole, ["cg"], [LABELS], 1, None, 1)
 
 
 def row(cell: Cell, scale: float, value: float, **more: Any) -> Row:
