@@ -63,14 +63,26 @@ PRESETS: dict[str, dict[str, Any]] = {
             "layers": 1,
             "attention": (False, False, True),
             "patch": 2,
-            "fit": {"steps": 4000, "batch": 16, "learning_rate": 1e-3, "warmup": 200},
+            "fit": {
+                "steps": 4000,
+                "batch": 16,
+                "learning_rate": 1e-3,
+                "warmup": 200,
+                "validate_every": 500,  # a validation takes as long as 25 steps
+            },
         },
         "classifier": {
             "widths": (32, 64, 96),
             "layers": 1,
             "patch": 2,
             "process": {"p_mean": 0.8, "p_std": 1.6},
-            "fit": {"steps": 800, "batch": 32, "learning_rate": 1e-3, "clip": 10.0},
+            "fit": {
+                "steps": 800,
+                "batch": 32,
+                "learning_rate": 1e-3,
+                "clip": 10.0,
+                "validate_every": 200,
+            },
         },
     },
     "ddpm++": {  # CIFAR on a GPU: Song et al. 2021, arXiv 2011.13456, DDPM++ (continuous, VP)
