@@ -60,7 +60,7 @@ def averaged(rows: Iterable[Row], *more: str) -> list[Row]:
         estimate = Estimate(*(same[0][key] for key in ("value", "low", "high")))
         if len(same) > 1:
             estimate = over_seeds([row["value"] for row in same])
-        estimate = within_limits(same[0]["metric"], estimate)
+            estimate = within_limits(same[0]["metric"], estimate)
         means.append(same[0] | vars(estimate) | {"repeats": len(same)})
     return means
 
