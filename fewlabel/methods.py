@@ -84,6 +84,8 @@ class Method:
         guidance: what joins them.
         scale: the guidance scale unless asked otherwise.
         teacher: what labels the unlabelled data for the last model, if anything does.
+        shares: the shares of labelled examples in batches of all data among which, and that of
+            the data, a comparison chooses on the validation split.
     """
 
     summary: str
@@ -93,6 +95,7 @@ class Method:
     guidance: Kind = "classifier"
     scale: float = 4.0
     teacher: Teacher | None = None
+    shares: tuple[float, ...] = ()
 
     @property
     def stages(self) -> tuple[Stage, ...]:
@@ -191,6 +194,7 @@ METHODS: dict[str, Method] = {
         _conditional("all", _DROPOUT),
         guidance="classifier-free",
         scale=2.0,
+        shares=(0.1, 0.25),
     ),
     "cg": Method(
         "classifier guidance: cross-entropy on the labelled data",

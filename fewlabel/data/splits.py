@@ -55,6 +55,11 @@ class Splits:
 
     __hash__ = None  # type: ignore[assignment]
 
+    @property
+    def labelled_share(self) -> float:
+        """The share of training examples whose labels may be used, in [0, 1]."""
+        return len(self.labelled) / len(self.train)
+
     def indices(self, part: Part) -> NDArray[np.int64]:
         """The training examples of a part, ascending."""
         if part == "unlabelled":

@@ -20,7 +20,7 @@ from typing import Self
 
 import torch
 
-from fewlabel.data import absolute, open_dataset
+from fewlabel.data import absolute, draw_splits, open_dataset
 from fewlabel.errors import Interrupted, TrainingError, UserError
 from fewlabel.experiments.compare_cells import (
     Cell,
@@ -120,9 +120,13 @@ def run_comparison(
     protocol = checked(protocol, methods, labels, seeds, draws, jobs)
     results = Results.open(out, protocol)
     score = _shared_score(out, protocol, methods)
-    train_judge(open_dataset(protocol.data, protocol.size))  # the processes share it
+    dataset = open_dataset(protocol.data, protocol.size)
+    train_judge(dataset)  # the processes share it
     repeats = repeats_of(seeds, draws)
-    groups = [[candidates(Cell(m, amount, *repeats[0])) for m in methods] for amount in labels]
+    groups = []
+    for amount in labels:
+        share = draw_splits(dataset, amount, repeats[0][0]).labelled_share
+        groups.append([candidates(Cell(m, amount, *repeats[0]), share) for m in methods])
     tried = sum(len(group) for of_labels in groups for group in of_labels)
     total = tried + len(labels) * len(methods) * 2 * len(repeats)
     work = partial(perform, protocol=protocol, out=out, score=score)

@@ -1,19 +1,20 @@
 """The cells of a comparison: one method on one draw of labels with one seed, trained and judged.
 
-First a cell's guidance scale is chosen, and the weight λ of its regulariser, by samples that are
-compared with the validation split. Then it is reported, by other samples and other images.
+First a cell's guidance scale is chosen, and its λ (the weight of a regulariser, or the share of
+images that show a label), by samples that are compared with the validation split. Then it is
+reported, by other samples and other images.
 """
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
 from fewlabel.calibration import reliability
-from fewlabel.methods import METHODS, Loss, find_method
+from fewlabel.methods import METHODS, find_method
 from fewlabel.metrics.intervals import Estimate, bootstrap, proportion
 from fewlabel.metrics.judge import held_out
 from fewlabel.randomness import generator_for
@@ -21,7 +22,7 @@ from fewlabel.run import Run
 from fewlabel.training.train import train
 from fewlabel.training.validation import spread_out
 
-__all__ = ["Cell", "Protocol", "Row", "Task", "candidates", "chosen", "perform", "tuned_loss"]
+__all__ = ["Cell", "Protocol", "Row", "Task", "candidates", "chosen", "perform", "tuned"]
 
 Row = dict[str, Any]
 Split = Literal["validation", "report"]
@@ -29,6 +30,7 @@ Split = Literal["validation", "report"]
 CRITERION = "intra-fid"
 """What is least at the chosen scale and weight."""
 
+_SHARE = "score.fit.labelled_share"
 _METRICS_TO_CHOOSE = ("accuracy", CRITERION, "precision", "recall")
 _SEED_TO_CHOOSE, _SEED = 1, 0
 _LEVELS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
@@ -100,7 +102,8 @@ class Cell:
         labels: which labels may be used, as `train` takes them.
         label_seed: the seed of the draw of labels.
         seed: the seed of weights, order and noise.
-        weight: that of the method's tuned loss; None if it has none.
+        weight: λ, the value of the setting that is tuned; None if there is none, or for the share
+            of labelled examples that the data have.
     """
 
     method: str
@@ -131,19 +134,35 @@ class Task:
     scales: tuple[float, ...]
 
 
-def tuned_loss(method: str) -> tuple[str, Loss] | None:
-    """The name and the row of the loss whose weight a comparison chooses, if there is one."""
+def tuned(method: str) -> tuple[str, tuple[float, ...]] | None:
+    """The setting that a comparison chooses and the values that it tries, if there is one.
+
+    It is the weight of a loss; or the share of labelled examples, beside that of the data.
+    """
     row = METHODS[method]
-    losses = [*row.classifier.items(), *row.score.items()]
-    return next(((name, loss) for name, loss in losses if loss.grid), None)
+    if row.shares:
+        return _SHARE, row.shares
+    for stage in row.stages:
+        for name, loss in row.losses(stage).items():
+            if loss.grid:
+                return f"{stage}.fit.weights.{name}", loss.grid
+    return None
 
 
-def candidates(cell: Cell) -> list[Cell]:
-    """The cell with each weight that a comparison tries."""
-    tuned = tuned_loss(cell.method)
-    if tuned is None:
+def candidates(cell: Cell, labelled: float) -> list[Cell]:
+    """The cell with each λ that a comparison tries.
+
+    Args:
+        cell: a method on labels.
+        labelled: the share of training examples with a label; a smaller one is not tried.
+    """
+    setting, values = tuned(cell.method) or ("", ())
+    if not setting:
         return [cell]
-    return [Cell(**asdict(cell) | {"weight": weight}) for weight in tuned[1].grid]
+    tried: list[float | None] = list(values)
+    if setting == _SHARE:
+        tried = [None, *(share for share in values if share > labelled)]
+    return [replace(cell, weight=value) for value in tried]
 
 
 def chosen(rows: Iterable[Row], cells: Sequence[Cell]) -> tuple[Cell, float]:
@@ -210,12 +229,11 @@ def perform(task: Task, protocol: Protocol, out: Path, score: str | None) -> lis
 
 
 def _trained(cell: Cell, protocol: Protocol, out: Path, score: str | None) -> Run:
-    method, tuned = find_method(cell.method), tuned_loss(cell.method)
+    method, setting = find_method(cell.method), tuned(cell.method)
     settings = protocol.settings
     overrides = [*protocol.overrides, f"label_seed={cell.label_seed}"]
-    if tuned and cell.weight is not None:
-        stage = "classifier" if tuned[0] in method.classifier else "score"
-        overrides.append(f"{stage}.fit.weights.{tuned[0]}={cell.weight!r}")
+    if setting and cell.weight is not None:
+        overrides.append(f"{setting[0]}={cell.weight!r}")
     return train(
         protocol.data,
         out=out / "runs" / cell.folder,

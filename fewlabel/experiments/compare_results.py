@@ -183,8 +183,9 @@ def _table(reported: Sequence[Row], results: Results, protocol: Protocol) -> Com
     if repeats == 1:
         of = "of one run each, with 95 % intervals over its samples"
     caption = (
-        f"{protocol.per_class} samples a class; {of}. λ: the chosen weight of a regulariser; "
-        "scale: the chosen guidance scales, by repeat."
+        f"{protocol.per_class} samples a class; {of}. λ: the chosen weight of a regulariser, or "
+        "(cfg-all) share of images that show a label, if not that of the data; scale: the chosen "
+        "guidance scales, by repeat."
     )
     texts = {"λ": _chosen(results.rows, "weight"), "scale": _chosen(results.rows, "scale")}
     metrics = [*protocol.metrics, *at_level]

@@ -57,7 +57,7 @@ def estimate_comparison(
         document = estimate(planned, gpu)
         stages = [s for s in document["stages"] if not (shared and s["stage"] == "score")]
         notes |= dict.fromkeys(document["notes"])
-        tried = len(candidates(Cell(method, asked.labels[0])))
+        tried = len(candidates(Cell(method, asked.labels[0]), planned.splits.labelled_share))
         trained = amounts * (tried + repeats - 1)
         scales = len(protocol.scales) if find_method(method).guided else 1
         classes = len(planned.splits.class_names)

@@ -18,7 +18,7 @@ import pytest
 import torch
 from scipy import stats
 
-from fewlabel.data import open_dataset
+from fewlabel.data import draw_splits, open_dataset
 from fewlabel.errors import UserError
 from fewlabel.experiments.compare import Results, checked, run_comparison
 from fewlabel.experiments.compare_cells import Cell, Protocol, Row, candidates, cell_of, chosen
@@ -134,7 +134,7 @@ def row(cell: Cell, scale: float, value: float, **more: Any) -> Row:
 
 
 def test_the_least_validation_figure_over_weights_and_scales_is_chosen_and_nothing_else() -> None:
-    cells = candidates(Cell("cg-sc-all", LABELS))
+    cells = candidates(Cell("cg-sc-all", LABELS), 0.0)
     assert [cell.weight for cell in cells] == [5.0, 20.0, 80.0]
     rows = [row(cell, scale, 10.0) for cell in cells for scale in (1.0, 2.0)]
     rows += [
@@ -146,7 +146,33 @@ def test_the_least_validation_figure_over_weights_and_scales_is_chosen_and_nothi
     ]
     assert chosen(rows, cells) == (cells[1], 3.0)
     with pytest.raises(LookupError):
-        chosen(rows, candidates(Cell("cg-dlsm", LABELS)))
+        chosen(rows, candidates(Cell("cg-dlsm", LABELS), 0.0))
+
+
+@pytest.mark.parametrize(
+    ("labels", "shares"),
+    [("1/class", [None, 0.1, 0.25]), ("0.2", [None, 0.25]), ("all", [None])],
+)
+def test_labels_are_shown_as_often_as_in_the_data_or_more_often(
+    labels: str, shares: list[float | None]
+) -> None:
+    splits = draw_splits(open_dataset("digits"), labels, 0)
+    cells = candidates(Cell("cfg-all", labels), splits.labelled_share)
+    assert [cell.weight for cell in cells] == shares
+
+
+def test_the_share_of_labels_is_chosen_on_validation_and_trained_with(
+    protocol: Protocol, tmp_path: Path
+) -> None:
+    results = run_comparison(tmp_path, protocol, ["cfg-all"], [LABELS])
+    assert results.failed == {}
+    cells = candidates(Cell("cfg-all", LABELS), 0.0)
+    for cell in cells:
+        run = load(tmp_path / "runs" / cell.folder)
+        assert run.config.score.fit.labelled_share == cell.weight
+    best, scale = chosen(results.rows, cells)
+    reported = {(cell_of(r), r["scale"]) for r in results.rows if r["split"] == "report"}
+    assert reported == {(best, scale)}
 
 
 def test_every_cell_reports_at_the_scale_that_is_best_on_validation(
@@ -167,7 +193,7 @@ def test_every_cell_reports_at_the_scale_that_is_best_on_validation(
         assert chosen(results.rows, [cell]) == (cell, r["scale"])
     # of one method, one weight: the one chosen on the first draw
     weights = {r["weight"] for r in overall if r["method"] == "cg-sc-all"}
-    best, _ = chosen(results.rows, candidates(Cell("cg-sc-all", LABELS)))
+    best, _ = chosen(results.rows, candidates(Cell("cg-sc-all", LABELS), 0.0))
     assert weights == {best.weight}
 
 
@@ -176,7 +202,7 @@ def test_the_weight_and_the_draw_of_a_cell_are_those_of_its_run(
 ) -> None:
     results = compared.results
     labelled = set()
-    for cell in candidates(Cell("cg-sc-all", LABELS)):
+    for cell in candidates(Cell("cg-sc-all", LABELS), 0.0):
         run = load(results.out / "runs" / cell.folder)
         assert run.config.classifier.fit.weights["sc"] == cell.weight
         labelled.add(tuple(run.splits.labelled.tolist()))
