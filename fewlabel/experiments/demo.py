@@ -179,8 +179,7 @@ def _comparison(reports: Mapping[str, Report], scales: Mapping[str, float]) -> C
     )
     rows: dict[str, Sequence[Estimate | str | None]] = {}
     for method, report in reports.items():
-        figures = [report.overall(metric, scales[method]) for metric in _METRICS]
-        estimates = [Estimate(f.value, f.low, f.high) for f in figures]
+        estimates = [report.overall(metric, scales[method]).estimate for metric in _METRICS]
         rows[method] = (f"{scales[method]:g}", *estimates)
     return Comparison(
         f"{_PER_CLASS} samples a class; 95 % intervals over samples of these two runs.",

@@ -5,6 +5,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from fewlabel.metrics.intervals import Estimate
+
 __all__ = ["Draw", "Figure", "Report"]
 
 
@@ -31,6 +33,11 @@ class Figure:
     value: float
     low: float
     high: float
+
+    @property
+    def estimate(self) -> Estimate:
+        """The figure and its interval alone."""
+        return Estimate(self.value, self.low, self.high)
 
     def to_dict(self) -> dict[str, Any]:
         """The row of `evaluate --json`; the class is under "class"."""

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 
-from fewlabel.metrics.intervals import Estimate
 from fewlabel.metrics.report import Draw, Figure, Report
 from fewlabel.report.measures import measure
 from fewlabel.report.table import Column, Comparison, Entry
@@ -26,7 +25,7 @@ def figures_by_draw(report: Report) -> Comparison:
     rows: dict[str, Sequence[Entry]] = {}
     for draw in report.draws:
         figures = [found.get((_place(draw), metric)) for metric in metrics]
-        estimates = [None if f is None else Estimate(f.value, f.low, f.high) for f in figures]
+        estimates = [None if f is None else f.estimate for f in figures]
         way = report.way(draw)
         cost = [str(draw.nfe), f"{draw.seconds:.0f}"] if way else []
         rows[", ".join(filter(None, (f"{draw.scale:g}", way)))] = [*cost, *estimates]
@@ -39,7 +38,7 @@ def figures_by_class(report: Report, names: Sequence[str], scale: float) -> Comp
     """The figures of each class at a scale, drawn in the first way; None if there are none."""
     way = next((_place(draw) for draw in report.draws if draw.scale == scale), None)
     shown = [f for f in report.figures if _place(f) == way and f.class_index is not None]
-    found = {(f.class_index, f.metric): Estimate(f.value, f.low, f.high) for f in shown}
+    found = {(f.class_index, f.metric): f.estimate for f in shown}
     metrics = list(dict.fromkeys(metric for _, metric in found))
     if not found:
         return None
