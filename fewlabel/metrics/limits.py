@@ -20,6 +20,8 @@ def within_limits(metric: str, estimate: Estimate) -> Estimate:
         estimate: the figure; one that is no share and no distance, such as the unbiased kernel
             distance, comes back as it is.
     """
-    name = metric.partition("@")[0].removeprefix("intra-").removeprefix("classifier-")
+    name = metric.partition("@")[0]
+    for prefix in ("copies-", "intra-", "classifier-"):
+        name = name.removeprefix(prefix)
     least, most = _AT_LEAST.get(name, -math.inf), 1.0 if name in _SHARES else math.inf
     return replace(estimate, low=max(least, estimate.low), high=min(most, estimate.high))

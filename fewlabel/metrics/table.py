@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from fewlabel.data import Dataset, Splits
@@ -22,6 +24,7 @@ from fewlabel.metrics.intervals import Estimate, batch_means, proportion
 from fewlabel.metrics.kernel import kid
 from fewlabel.metrics.memorisation import memorised, nearest
 from fewlabel.metrics.precision_recall import prdc
+from fewlabel.randomness import generator_for
 
 __all__ = ["GROUPS", "METRICS", "NEIGHBOURS", "Figures", "Judged", "Metric", "find_metric"]
 
@@ -122,6 +125,19 @@ def _memorised(judged: Judged) -> Figures:
     return {None: memorised(nearest(judged.training(), judged.fake))}
 
 
+def _copies(judged: Judged) -> Figures:
+    """Intra-FID of the labelled images themselves, as many of each class as there are samples."""
+    rows = np.searchsorted(judged.splits.train, judged.splits.labelled)
+    features = judged.training()[torch.from_numpy(rows)]
+    labels = torch.from_numpy(judged.dataset.labels[judged.splits.labelled])
+    copies = torch.empty(len(judged.fake), features.shape[1], dtype=features.dtype)
+    for label in judged.fake_labels.unique().tolist():
+        asked, own = judged.fake_labels == label, features[labels == label]
+        order = torch.randperm(len(own), generator=generator_for("copies", label))
+        copies[asked] = own[order[torch.arange(int(asked.sum())) % len(own)]]
+    return _classwise(fid, replace(judged, fake=copies))
+
+
 def _kid(real: Tensor, fake: Tensor) -> float:
     return kid(real, fake).mean
 
@@ -159,6 +175,9 @@ METRICS: dict[str, Metric] = {
     "is": Metric("inception score: verdicts that are sure and various", _inception_score),
     "cas": Metric("accuracy on real images of a classifier trained on the samples", _cas),
     "memorised": Metric("share of samples that copy a training image (d₁/d₂ < 1/3)", _memorised),
+    "copies-intra-fid": Metric(
+        "intra-FID that the labelled images have themselves: copying them brings as much", _copies
+    ),
 }
 
 

@@ -50,6 +50,7 @@ _MEASURES = {
     "density": Measure("density", "largest", ".3f"),
     "fid": Measure("FID", "smallest", ".2f"),
     "intra-fid": Measure("intra-FID", "smallest", ".2f"),
+    "copies-intra-fid": Measure("intra-FID of copies", digits=".2f"),
     "kid": Measure("KID", "smallest", ".4f"),
     "intra-kid": Measure("intra-KID", "smallest", ".4f"),
     "is": Measure("inception score", "largest", ".2f"),

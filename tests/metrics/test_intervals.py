@@ -149,7 +149,7 @@ def test_bootstrap_and_over_seeds_refuse() -> None:
 @pytest.mark.parametrize("metric", METRICS)
 def test_intervals_end_where_figures_end(metric: str) -> None:
     """Shares in [0, 1], distances and densities from 0, a mean number of classes from 1."""
-    distances = {"fid", "intra-fid", "density", "intra-density"}
+    distances = {"fid", "intra-fid", "copies-intra-fid", "density", "intra-density"}
     ends = {"is": (1, 9), "kid": (-9, 9), "intra-kid": (-9, 9)} | dict.fromkeys(distances, (0, 9))
     low, high = ends.get(metric, (0, 1))
     assert within_limits(metric, Estimate(1.0, -9.0, 9.0)) == Estimate(1.0, low, high)

@@ -1,10 +1,15 @@
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
 from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
+from fewlabel.data import Dataset, draw_splits, open_dataset
 from fewlabel.errors import UserError
 from fewlabel.metrics import distances, memorised, nearest, proportion
+from fewlabel.metrics.table import METRICS, Judged
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:
@@ -74,3 +79,42 @@ def test_refuses(real: Tensor, fake: Tensor, message: str) -> None:
 def test_refuses_a_threshold_that_is_no_ratio() -> None:
     with pytest.raises(UserError, match="threshold 0: give"):
         memorised(nearest(torch.zeros(2, 1), torch.zeros(1, 1)), 0.0)
+
+
+@pytest.fixture(scope="module")
+def digits() -> Dataset:
+    return open_dataset("digits")
+
+
+def judged(digits: Dataset, labels: str, times: int) -> Judged:
+    """Samples that are the labelled digits, each so many times, by their pixels."""
+    splits = draw_splits(digits, labels, seed=3)
+    real = np.setdiff1d(splits.train, splits.labelled)
+    by_class = splits.labelled[np.argsort(digits.labels[splits.labelled], kind="stable")]
+    copied = np.tile(by_class.reshape(10, -1).T.ravel(), times)  # the classes in turn
+    verdicts = torch.zeros(len(copied), 10)
+    return Judged(
+        real=digits.examples(real).flatten(1),
+        real_labels=torch.from_numpy(digits.labels[real]),
+        fake=digits.examples(copied).flatten(1),
+        fake_labels=torch.from_numpy(digits.labels[copied]),
+        log_prob=verdicts,
+        own_log_prob=verdicts,
+        images=digits.examples(copied),
+        dataset=digits,
+        splits=splits,
+        training=lambda: digits.examples(splits.train).flatten(1),
+    )
+
+
+@pytest.mark.parametrize(("labels", "times"), [("20/class", 1), ("5/class", 4)])
+def test_what_copies_reach_is_the_distance_of_samples_that_are_copies(
+    digits: Dataset, labels: str, times: int
+) -> None:
+    copies = judged(digits, labels, times)
+    figures = METRICS["copies-intra-fid"].figures(copies)
+    assert figures.keys() == {None, *range(10)}
+    for key, same in METRICS["intra-fid"].figures(copies).items():
+        assert figures[key].value == pytest.approx(same.value, rel=1e-6)
+    others = replace(copies, fake=normal(*copies.fake.shape).float())
+    assert METRICS["copies-intra-fid"].figures(others) == figures
