@@ -11,7 +11,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -41,7 +41,7 @@ from fewlabel.progress import track
 from fewlabel.training.plan import Plan, plan
 from fewlabel.training.train import train
 
-__all__ = ["Results", "checked", "planned_cell", "repeats_of", "run_comparison"]
+__all__ = ["Results", "checked", "known_tasks", "planned_cell", "repeats_of", "run_comparison"]
 
 
 @dataclass
@@ -57,6 +57,10 @@ class Results:
     out: Path
     rows: list[Row] = field(default_factory=list)
     failed: dict[Cell, str] = field(default_factory=dict)
+    _of: dict[tuple[Cell, str], list[Row]] = field(default_factory=dict, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._sort(self.rows)
 
     @classmethod
     def open(cls, out: Path, protocol: Protocol) -> "Results":
@@ -83,13 +87,27 @@ class Results:
 
     def add(self, rows: Iterable[Row]) -> None:
         """Keep the figures of a task, all or none."""
+        rows = list(rows)
         self.rows.extend(rows)
+        self._sort(rows)
         text = "".join(json.dumps(row) + "\n" for row in self.rows)
         write_text(self.out / "results.jsonl", text)
 
     def has(self, task: Task) -> bool:
         """Whether the figures of a task are there."""
-        return any(row["split"] == task.split and cell_of(row) == task.cell for row in self.rows)
+        return (task.cell, task.split) in self._of
+
+    def is_over(self, task: Task) -> bool:
+        """Whether a task need not be done: its figures are there, or its cell failed."""
+        return self.has(task) or task.cell in self.failed
+
+    def chosen(self, cells: Sequence[Cell]) -> tuple[Cell, float]:
+        """The cell of these, and its scale, that is best on the validation split; `chosen`."""
+        return chosen((row for c in cells for row in self._of.get((c, "validation"), ())), cells)
+
+    def _sort(self, rows: Iterable[Row]) -> None:
+        for row in rows:
+            self._of.setdefault((cell_of(row), row["split"]), []).append(row)
 
 
 def run_comparison(
@@ -128,14 +146,11 @@ def run_comparison(
         share = draw_splits(dataset, amount, repeats[0][0]).labelled_share
         groups.append([candidates(Cell(m, amount, *repeats[0]), share) for m in methods])
     tried = sum(len(group) for of_labels in groups for group in of_labels)
-    total = tried + len(labels) * len(methods) * 2 * len(repeats)
+    total = tried + len(labels) * len(methods) * (2 * len(repeats) - 1)
     work = partial(perform, protocol=protocol, out=out, score=score)
+    known = partial(known_tasks, results, groups, repeats, protocol)
     with track("comparison") as progress, _Workers(results, work, jobs, progress, total) as run:
-        for of_labels in groups:
-            run([_to_choose(cell, protocol) for group in of_labels for cell in group])
-            cells = list(_chosen_cells(results, of_labels, repeats))
-            run([_to_choose(cell, protocol) for cell in cells])
-            run([_to_report(results, cell) for cell in cells if cell not in results.failed])
+        run(known)
     return results
 
 
@@ -214,18 +229,42 @@ def _to_choose(cell: Cell, protocol: Protocol) -> Task:
     return Task(cell, "validation", protocol.scales if method.guided else (method.scale,))
 
 
-def _to_report(results: Results, cell: Cell) -> Task:
-    _, scale = chosen(results.rows, [cell])
-    return Task(cell, "report", (scale,))
+def known_tasks(
+    results: Results,
+    groups: Sequence[Sequence[Sequence[Cell]]],
+    repeats: Sequence[tuple[int, int]],
+    protocol: Protocol,
+) -> Iterator[Task]:
+    """The tasks that are over or can be done now, in the order in which to do them.
+
+    Those of an amount of labels come before those of the next. The weight of a method is chosen
+    on the first repeat, and the scale of a cell before it is reported.
+    """
+    for of_labels in groups:
+        to_report = []
+        for group in of_labels:
+            yield from (_to_choose(cell, protocol) for cell in group)
+        for cell in _chosen_cells(results, of_labels, repeats, protocol):
+            task = _to_choose(cell, protocol)
+            yield task
+            if results.has(task):
+                to_report.append(cell)
+        for cell in to_report:
+            yield Task(cell, "report", (results.chosen([cell])[1],))
 
 
 def _chosen_cells(
-    results: Results, groups: Sequence[Sequence[Cell]], repeats: Sequence[tuple[int, int]]
+    results: Results,
+    groups: Sequence[Sequence[Cell]],
+    repeats: Sequence[tuple[int, int]],
+    protocol: Protocol,
 ) -> Iterator[Cell]:
-    """Every repeat of every method and amount of labels, with the weight chosen on the first."""
+    """Every repeat of each method whose weight can be chosen, with that weight."""
     for group in groups:
+        if not all(results.is_over(_to_choose(cell, protocol)) for cell in group):
+            continue
         try:
-            best, _ = chosen(results.rows, group)
+            best, _ = results.chosen(group)
         except LookupError:  # all of them failed
             continue
         for label_seed, seed in repeats:
@@ -252,7 +291,7 @@ class _Workers:
         total: int,
     ) -> None:
         self.results, self.work, self.progress, self.total = results, work, progress, total
-        self.done = 0
+        self.jobs = jobs
         threads = max(1, torch.get_num_threads() // jobs)
         logs = results.out / "logs"
         logs.mkdir(exist_ok=True)
@@ -265,19 +304,29 @@ class _Workers:
     def __exit__(self, *_: object) -> None:
         self.pool.shutdown(wait=True, cancel_futures=True)
 
-    def __call__(self, tasks: Sequence[Task]) -> None:
-        """Do those tasks whose figures are not there.
+    def __call__(self, known: Callable[[], Iterable[Task]]) -> None:
+        """Do the tasks that are known, and those that become known by them.
 
         Raises:
             Interrupted: when it was asked to stop.
             TrainingError: when a process was killed.
         """
-        left = [task for task in tasks if not self.results.has(task)]
-        self._show(len(tasks) - len(left), "")
-        waiting = {self.pool.submit(self.work, task): task for task in left}
+        begun: dict[Future[list[Row]], Task] = {}
+        note = ""
         try:
-            for future in as_completed(waiting):
-                self._keep(future, waiting[future].cell)
+            while True:
+                tasks = list(dict.fromkeys(known()))
+                left = [task for task in tasks if not self.results.is_over(task)]
+                self.progress.set(len(tasks) - len(left), self.total, note)
+                waiting = [task for task in left if task not in begun.values()]
+                for task in waiting[: self.jobs - len(begun)]:
+                    begun[self.pool.submit(self.work, task)] = task
+                if not begun:
+                    return
+                for future in wait(begun, return_when=FIRST_COMPLETED).done:
+                    cell = begun.pop(future).cell
+                    self._keep(future, cell)
+                    note = str(cell)
         except KeyboardInterrupt:
             raise Interrupted("stopped; the same command goes on from there") from None
         except BrokenProcessPool:
@@ -293,11 +342,6 @@ class _Workers:
             raise
         except Exception as error:
             self.results.failed[cell] = f"{type(error).__name__}: {error}"
-        self._show(1, str(cell))
-
-    def _show(self, more: int, note: str) -> None:
-        self.done += more
-        self.progress.set(self.done, self.total, note)
 
 
 def _begin_worker(logs: Path, threads: int) -> None:

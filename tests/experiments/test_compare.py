@@ -20,8 +20,15 @@ from scipy import stats
 
 from fewlabel.data import draw_splits, open_dataset
 from fewlabel.errors import UserError
-from fewlabel.experiments.compare import Results, checked, run_comparison
-from fewlabel.experiments.compare_cells import Cell, Protocol, Row, candidates, cell_of, chosen
+from fewlabel.experiments.compare import Results, checked, known_tasks, run_comparison
+from fewlabel.experiments.compare_cells import (
+    Cell,
+    Protocol,
+    Row,
+    candidates,
+    cell_of,
+    chosen,
+)
 from fewlabel.experiments.compare_results import differences, write_results
 from fewlabel.randomness import generator_for
 from fewlabel.run import load
@@ -147,6 +154,33 @@ def test_the_least_validation_figure_over_weights_and_scales_is_chosen_and_nothi
     assert chosen(rows, cells) == (cells[1], 3.0)
     with pytest.raises(LookupError):
         chosen(rows, candidates(Cell("cg-dlsm", LABELS), 0.0))
+
+
+def test_a_method_is_reported_before_the_weights_of_another_are_tried(
+    protocol: Protocol, tmp_path: Path
+) -> None:
+    """What can be done follows from the figures that are there; nothing waits for the rest."""
+    sc, cg = candidates(Cell("cg-sc-all", LABELS), 0.0), [Cell("cg", LABELS)]
+    results = Results(tmp_path)
+
+    def left() -> set[tuple[str, str, float | None, int, tuple[float, ...]]]:
+        tasks = known_tasks(results, [[sc, cg]], [(0, 0), (1, 1)], protocol)
+        cells = [(task.cell, task) for task in tasks if not results.is_over(task)]
+        return {(c.method, t.split, c.weight, c.seed, t.scales) for c, t in cells}
+
+    tried = {("cg-sc-all", "validation", weight, 0, (1.0, 3.0)) for weight in (5.0, 20.0, 80.0)}
+    assert left() == {*tried, ("cg", "validation", None, 0, (1.0, 3.0))}
+    results.add([row(cg[0], 1.0, 5.0), row(cg[0], 3.0, 4.0)])
+    of_cg = {("cg", "report", None, 0, (3.0,)), ("cg", "validation", None, 1, (1.0, 3.0))}
+    assert left() == tried | of_cg
+    results.add([row(sc[0], 1.0, 2.0), row(sc[1], 1.0, 1.0)])
+    assert left() == {("cg-sc-all", "validation", 80.0, 0, (1.0, 3.0)), *of_cg}
+    results.failed[sc[2]] = "no memory"
+    of_sc = {
+        ("cg-sc-all", "report", 20.0, 0, (1.0,)),
+        ("cg-sc-all", "validation", 20.0, 1, (1.0, 3.0)),
+    }
+    assert left() == of_sc | of_cg
 
 
 @pytest.mark.parametrize(
