@@ -133,9 +133,9 @@ def write_results(
     Returns:
         The paths, the table's rows, and what failed: plain values for JSON.
     """
-    shown = [r for n in labels for m in methods for r in _of(results.rows, n, m)]
+    shown = [r for n in labels for m in methods for r in _counted(results, n, m)]
     reported = averaged(row for row in shown if row["split"] == "report")
-    table = _table(reported, results, protocol)
+    table = _table(shown, reported, results.failed, protocol)
     paired = differences((r for r in shown if r["split"] == "report"), protocol.metrics)
     tables = {"Figures": table} | ({"Differences": paired} if paired else {})
     write_text(results.out / "table.md", "\n".join(map(to_markdown, tables.values())))
@@ -164,8 +164,15 @@ def write_results(
     }
 
 
-def _of(rows: Iterable[Row], labels: str, method: str) -> list[Row]:
-    return [row for row in rows if (row["labels"], row["method"]) == (labels, method)]
+def _counted(results: Results, labels: str, method: str) -> list[Row]:
+    """The rows of a method, without reports of a weight that is not, or no longer, chosen."""
+    rows = [row for row in results.rows if (row["labels"], row["method"]) == (labels, method)]
+    cells = dict.fromkeys(cell_of(row) for row in rows if row["split"] == "validation")
+    first = [cell for cell in cells if (cell.label_seed, cell.seed) == (0, 0)]
+    if not first:
+        return rows
+    weight = results.chosen(first)[0].weight
+    return [row for row in rows if row["split"] == "validation" or row["weight"] == weight]
 
 
 def _overall(rows: Iterable[Row], metric: str) -> list[Row]:
@@ -175,9 +182,11 @@ def _overall(rows: Iterable[Row], metric: str) -> list[Row]:
 # The table
 
 
-def _table(reported: Sequence[Row], results: Results, protocol: Protocol) -> Comparison:
+def _table(
+    shown: Sequence[Row], reported: Sequence[Row], failed: Mapping[Cell, str], protocol: Protocol
+) -> Comparison:
     at_level = (f"{metric}@{_LEVEL:g}" for metric in _OF_CLASSIFIERS if _overall(reported, metric))
-    failed = {(cell.labels, cell.method): why for cell, why in results.failed.items()}
+    reasons = {(cell.labels, cell.method): why for cell, why in failed.items()}
     repeats = max((row["repeats"] for row in reported), default=1)
     of = "means over repeats (draws of labels, seeds), with Student's 95 % intervals"
     if repeats == 1:
@@ -187,9 +196,9 @@ def _table(reported: Sequence[Row], results: Results, protocol: Protocol) -> Com
         "(cfg-all) share of images that show a label, if not that of the data; scale: the chosen "
         "guidance scales, by repeat."
     )
-    texts = {"λ": _chosen(results.rows, "weight"), "scale": _chosen(results.rows, "scale")}
+    texts = {"λ": _chosen(shown, "weight"), "scale": _chosen(shown, "scale")}
     metrics = [*protocol.metrics, *at_level]
-    return comparison_of(reported, metrics, caption, failed, texts)
+    return comparison_of(reported, metrics, caption, reasons, texts)
 
 
 def _chosen(rows: Iterable[Row], key: str) -> dict[tuple[str, str], str]:

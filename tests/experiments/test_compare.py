@@ -205,8 +205,16 @@ def test_the_share_of_labels_is_chosen_on_validation_and_trained_with(
         run = load(tmp_path / "runs" / cell.folder)
         assert run.config.score.fit.labelled_share == cell.weight
     best, scale = chosen(results.rows, cells)
-    reported = {(cell_of(r), r["scale"]) for r in results.rows if r["split"] == "report"}
-    assert reported == {(best, scale)}
+    reports = [r for r in results.rows if r["split"] == "report"]
+    assert {(cell_of(r), r["scale"]) for r in reports} == {(best, scale)}
+    # figures of a share that is no longer chosen, since another could not be tried, do not count
+    other = next(cell.weight for cell in cells if cell != best)
+    stale = [r | {"weight": other, "value": 99.0} for r in reports]
+    tables = [
+        write_results(found, protocol, ["cfg-all"], [LABELS])["rows"]
+        for found in (results, Results(tmp_path, [*stale, *results.rows]))
+    ]
+    assert tables[0] == tables[1]
 
 
 def test_every_cell_reports_at_the_scale_that_is_best_on_validation(
