@@ -148,9 +148,8 @@ def run_comparison(
     tried = sum(len(group) for of_labels in groups for group in of_labels)
     total = tried + len(labels) * len(methods) * (2 * len(repeats) - 1)
     work = partial(perform, protocol=protocol, out=out, score=score)
-    known = partial(known_tasks, results, groups, repeats, protocol)
     with track("comparison") as progress, _Workers(results, work, jobs, progress, total) as run:
-        run(known)
+        run(partial(known_tasks, results, groups, repeats, protocol))
     return results
 
 
