@@ -162,8 +162,9 @@ class Request(_Section):
 class Config(Request):
     """The whole configuration, as `train` writes it to RUN/config.yaml.
 
-    `precision` is that of the networks in training; None is bf16 on a GPU, float32 on a CPU. With
-    `compile` the frozen score model is compiled that a classifier is trained beside.
+    `precision` is that of the networks in training; None is bf16 on a GPU, float32 on a CPU. Where
+    it is "bf16" they sample in bf16, too, and in float32 otherwise. With `compile` the frozen
+    score model is compiled that a classifier is trained beside.
     `teacher` is what labels the unlabelled, for methods that have a teacher: a run, a table of
     probabilities, or the name of a vision model.
     `imported_from` is where the score model came from, if it was trained elsewhere: then the run

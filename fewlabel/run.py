@@ -74,6 +74,11 @@ class Run:
         self._compiled = compiled
 
     @property
+    def _half(self) -> bool:
+        """Whether the networks sample in bf16, as they were asked to train."""
+        return self.config.precision == "bf16"
+
+    @property
     def class_names(self) -> tuple[str, ...]:
         """The name of each class, in the order of the labels."""
         return self.splits.class_names
@@ -185,7 +190,8 @@ class Run:
                 self.method.guidance, score, likelihood, of_batch, scale, times
             )
             where = start, self.device
-            x = samplers.sample(guided, process, shape, sampler, steps, seed, *where)
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self._half):
+                x = samplers.sample(guided, process, shape, sampler, steps, seed, *where)
             drawn.append(x.cpu())
         if progress:
             progress.set(len(share), len(share))
