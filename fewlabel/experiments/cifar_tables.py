@@ -11,7 +11,8 @@ from typing import Any
 
 from fewlabel.experiments.compare import run_comparison
 from fewlabel.experiments.compare_cells import Cell, Row, Task, perform
-from fewlabel.experiments.compare_results import averaged, write_results
+from fewlabel.experiments.compare_results import write_results
+from fewlabel.experiments.compare_tables import averaged
 from fewlabel.experiments.grid import Grid, grid
 from fewlabel.files import write_json, write_text
 from fewlabel.metrics.intervals import Estimate

@@ -143,8 +143,8 @@ def run_comparison(
     repeats = repeats_of(seeds, draws)
     groups = []
     for amount in labels:
-        share = draw_splits(dataset, amount, repeats[0][0]).labelled_share
-        groups.append([candidates(Cell(m, amount, *repeats[0]), share) for m in methods])
+        share = draw_splits(dataset, amount, Cell.label_seed).labelled_share
+        groups.append([candidates(Cell(m, amount), share) for m in methods])
     tried = sum(len(group) for of_labels in groups for group in of_labels)
     total = tried + len(labels) * len(methods) * (2 * len(repeats) - 1)
     work = partial(perform, protocol=protocol, out=out, score=score)
@@ -237,7 +237,8 @@ def known_tasks(
     """The tasks that are over or can be done now, in the order in which to do them.
 
     Those of an amount of labels come before those of the next. The weight of a method is chosen
-    on the first repeat, and the scale of a cell before it is reported.
+    on the first repeat, whose seeds are those of a plain `Cell`; the scale of a cell before it is
+    reported.
     """
     for of_labels in groups:
         to_report = []

@@ -22,7 +22,8 @@ from fewlabel.data import draw_splits, open_dataset
 from fewlabel.errors import UserError
 from fewlabel.experiments.compare import Results, checked, known_tasks, run_comparison
 from fewlabel.experiments.compare_cells import Cell, Protocol, Row, candidates, cell_of, chosen
-from fewlabel.experiments.compare_results import differences, write_results
+from fewlabel.experiments.compare_results import write_results
+from fewlabel.experiments.compare_tables import differences
 from fewlabel.randomness import generator_for
 from fewlabel.run import load
 
