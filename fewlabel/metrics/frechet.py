@@ -2,15 +2,21 @@
 
 d² = ‖μ_R − μ_G‖² + Tr(Σ_R + Σ_G − 2(Σ_R Σ_G)^½).
 
-With factors Σ_R = AᵀA and Σ_G = BᵀB, (Σ_R Σ_G)^½ has the trace Σ_i s_i(A Bᵀ), the sum of singular
-values. So no square root of a non-symmetric matrix is needed, and a covariance of deficient rank
+(Σ_R Σ_G)^½ has the trace Σ_i s_i, where the s_i² are the eigenvalues of Σ_G Σ_R, a symmetric
+generalised problem; or, with factors Σ_R = AᵀA and Σ_G = BᵀB, the s_i are the singular values of
+A Bᵀ. So no square root of a non-symmetric matrix is needed, and a covariance of deficient rank
 (fewer samples than features) costs no accuracy.
 
 Heusel et al. 2017, "GANs Trained by a Two Time-Scale Update Rule Converge to a Local Nash
 Equilibrium", arXiv 1706.08500; Dowson & Landau 1982 for the distance.
 """
 
+from dataclasses import dataclass
+
+import numpy as np
 import torch
+from scipy.linalg import LinAlgError, eigh
+from scipy.linalg.blas import dsyrk
 from torch import Tensor
 
 from fewlabel.errors import UserError
@@ -20,6 +26,7 @@ __all__ = ["GaussianStatistics", "fid", "frechet_distance"]
 
 _EPS = torch.finfo(torch.float64).eps
 _TOLERANCE = 1e-8  # of the trace of (Σ_R Σ_G)^½
+_ROWS = 2048
 
 
 class GaussianStatistics:
@@ -41,7 +48,7 @@ class GaussianStatistics:
     def __init__(self) -> None:
         self.count = 0
         self.mean: Tensor | None = None
-        self._scatter: Tensor | None = None
+        self._scatter = np.zeros((0, 0))  # its upper triangle
 
     def add(self, features: Array) -> "GaussianStatistics":
         """Count in a batch of features (m, F), m ≥ 1, and return the statistics themselves.
@@ -50,21 +57,21 @@ class GaussianStatistics:
             UserError: not two dimensions, no samples, NaN or infinite values, or another F.
         """
         rows = checked_features(features, "a batch of", least=1)
-        mean = rows.mean(0, dtype=torch.float64)
-        centred = (rows - mean).numpy()
-        scatter = torch.from_numpy(centred.T @ centred)  # NumPy sees the symmetry: half the work
-        if self.mean is None or self._scatter is None:
-            self.count, self.mean, self._scatter = len(rows), mean, scatter
-            return self
-        if mean.shape != self.mean.shape:
+        width = rows.shape[1]
+        if self.mean is None:
+            self.mean = torch.zeros(width, dtype=torch.float64)
+            self._scatter = np.zeros((width, width), order="F")
+        if len(self.mean) != width:
             raise UserError(
-                f"a batch of features has {len(mean)} dimensions, those before {len(self.mean)}: "
+                f"a batch of features has {width} dimensions, those before {len(self.mean)}: "
                 "use the same feature extractor for all"
             )
-        delta, n = mean - self.mean, self.count + len(rows)
-        self._scatter += scatter.addr_(delta, delta, alpha=self.count * len(rows) / n)
-        self.mean = self.mean + delta * (len(rows) / n)
-        self.count = n
+        for block in rows.split(_ROWS):  # no more of them at a time in float64
+            mean, n, m = block.mean(0, dtype=torch.float64), self.count, len(block)
+            delta = mean - self.mean
+            apart = torch.cat([block - mean, (n * m / (n + m)) ** 0.5 * delta[None]]).numpy()
+            self._scatter = dsyrk(1.0, apart.T, beta=1.0, c=self._scatter, overwrite_c=True)
+            self.mean, self.count = self.mean + delta * (m / (n + m)), n + m
         return self
 
     def covariance(self) -> Tensor:
@@ -73,9 +80,10 @@ class GaussianStatistics:
         Raises:
             UserError: fewer than two samples.
         """
-        if self._scatter is None or self.count < 2:
+        if self.count < 2:
             raise UserError(f"{self.count} sample(s): a covariance needs 2 or more")
-        return self._scatter / (self.count - 1)
+        upper = torch.from_numpy(self._scatter) / (self.count - 1)
+        return upper.triu() + upper.triu(1).T
 
 
 def fid(real: Array | GaussianStatistics, fake: Array | GaussianStatistics) -> float:
@@ -96,10 +104,10 @@ def fid(real: Array | GaussianStatistics, fake: Array | GaussianStatistics) -> f
         UserError: not two dimensions, fewer than two samples, values that are not finite, or
             different numbers of features.
     """
-    mean_r, factor_r = _gaussian(real, "real")
-    mean_g, factor_g = _gaussian(fake, "fake")
+    mean_r, spread_r = _gaussian(real, "real")
+    mean_g, spread_g = _gaussian(fake, "fake")
     refuse_other_width(len(mean_r), len(mean_g))
-    return _distance(mean_r, factor_r, mean_g, factor_g)
+    return _distance(mean_r, spread_r, mean_g, spread_g)
 
 
 def frechet_distance(mean_r: Array, cov_r: Array, mean_g: Array, cov_g: Array) -> float:
@@ -126,46 +134,81 @@ def frechet_distance(mean_r: Array, cov_r: Array, mean_g: Array, cov_g: Array) -
     if any(mean.shape != (n,) for mean in means) or any(c.shape != (n, n) for c in covariances):
         shapes = ", ".join(str(tuple(a.shape)) for a in (*means, *covariances))
         raise UserError(f"means and covariances have shapes {shapes}: give (F,) and (F, F)")
-    factor_r = _covariance_factor(covariances[0], "cov_r")
-    factor_g = _covariance_factor(covariances[1], "cov_g")
-    return _distance(means[0], factor_r, means[1], factor_g)
+    for covariance, name in zip(covariances, ("cov_r", "cov_g"), strict=True):
+        _refuse_no_covariance(covariance, name)
+    return _distance(means[0], _Spread(covariances[0]), means[1], _Spread(covariances[1]))
 
 
-def _distance(mean_r: Tensor, factor_r: Tensor, mean_g: Tensor, factor_g: Tensor) -> float:
-    traces = factor_r.square().sum() + factor_g.square().sum()
-    cross = _sum_of_singular_values(factor_r @ factor_g.T)
-    distance = (mean_r - mean_g).square().sum() + traces - 2 * cross
+@dataclass(frozen=True)
+class _Spread:
+    """A covariance Σ, (F, F); or an A with AᵀA = Σ where that is smaller."""
+
+    matrix: Tensor
+    is_factor: bool = False
+
+    def trace(self) -> Tensor:
+        return self.matrix.square().sum() if self.is_factor else self.matrix.trace()
+
+    def factor(self) -> Tensor:
+        return self.matrix if self.is_factor else _factor(self.matrix)
+
+
+def _distance(mean_r: Tensor, spread_r: _Spread, mean_g: Tensor, spread_g: _Spread) -> float:
+    cross = None
+    if not (spread_r.is_factor or spread_g.is_factor):
+        cross = _sum_of_roots(spread_r.matrix, spread_g.matrix)
+    if cross is None:
+        cross = _sum_of_singular_values(spread_r.factor() @ spread_g.factor().T)
+    distance = (mean_r - mean_g).square().sum() + spread_r.trace() + spread_g.trace() - 2 * cross
     return max(0.0, distance.item())
+
+
+def _sum_of_roots(covariance_r: Tensor, covariance_g: Tensor) -> Tensor | None:
+    """Σ_i s_i by the eigenvalues s_i² of Σ_G Σ_R; None where that is not accurate enough."""
+    pair = covariance_g.numpy(), covariance_r.numpy()
+    try:
+        squares = eigh(*pair, type=2, eigvals_only=True, driver="gv", check_finite=False)
+    except LinAlgError:  # Σ_R is of deficient rank
+        return None
+    return _accurate_sum(torch.from_numpy(squares))
 
 
 def _sum_of_singular_values(product: Tensor) -> Tensor:
     """Σ_i s_i, by the eigenvalues s_i² of the Gram matrix where that is accurate enough.
 
-    They take half the time or less, but an error of ε s_max² in s² is one of ε s_max²/2s in s,
-    or of √ε s_max where s is smaller than that.
+    They take half the time or less.
     """
     if not product.numel():  # a covariance of rank 0
         return product.new_zeros(())
     wide = product if len(product) <= product.shape[1] else product.T
-    array = wide.numpy()
-    squares = torch.linalg.eigvalsh(torch.from_numpy(array @ array.T)).clamp_min(0.0)
-    values, rounding = squares.sqrt(), _EPS * squares.max()
+    array = wide.numpy()  # NumPy sees the symmetry: half the work
+    squares = torch.linalg.eigvalsh(torch.from_numpy(array @ array.T))
+    found = _accurate_sum(squares)
+    return torch.linalg.svdvals(wide).sum() if found is None else found
+
+
+def _accurate_sum(squares: Tensor) -> Tensor | None:
+    """Σ_i s_i of computed s_i²; None where their rounding could show.
+
+    An error of ε s_max² in s² is one of ε s_max²/2s in s, or of √ε s_max where s is smaller.
+    """
+    values, rounding = squares.clamp_min(0.0).sqrt(), _EPS * squares.max()
     lost = squares <= rounding
     error = lost.sum() * rounding.sqrt() + (rounding / (2 * values[~lost])).norm()
-    return values.sum() if error <= _TOLERANCE * values.sum() else torch.linalg.svdvals(wide).sum()
+    return values.sum() if error <= _TOLERANCE * values.sum() else None
 
 
-def _gaussian(features: Array | GaussianStatistics, name: str) -> tuple[Tensor, Tensor]:
-    """The mean (F,) and an A with AᵀA = the unbiased covariance, (≤ F, F)."""
+def _gaussian(features: Array | GaussianStatistics, name: str) -> tuple[Tensor, _Spread]:
+    """The mean (F,) and the unbiased covariance."""
     if not isinstance(features, GaussianStatistics):
         rows = checked_features(features, name)
         if len(rows) <= rows.shape[1]:  # no need of an (F, F) matrix
             mean = rows.mean(0, dtype=torch.float64)
-            return mean, _contrasts(rows - mean) / (len(rows) - 1) ** 0.5
+            return mean, _Spread(_contrasts(rows - mean) / (len(rows) - 1) ** 0.5, is_factor=True)
         features = GaussianStatistics().add(rows)
     if features.mean is None or features.count < 2:
         raise UserError(f"{name} features: {features.count} sample(s): give at least 2")
-    return features.mean, _factor(features.covariance())
+    return features.mean, _Spread(features.covariance())
 
 
 def _contrasts(centred: Tensor) -> Tensor:
@@ -177,15 +220,14 @@ def _contrasts(centred: Tensor) -> Tensor:
     return centred[1:] + centred[0] / (len(centred) ** 0.5 - 1)
 
 
-def _covariance_factor(covariance: Tensor, name: str) -> Tensor:
-    """A with AᵀA = the covariance of a user; (≤ F, F)."""
+def _refuse_no_covariance(covariance: Tensor, name: str) -> None:
+    """Raise a `UserError` if a user's matrix is no covariance."""
     size = covariance.abs().max()
     if not torch.allclose(covariance, covariance.T, rtol=0.0, atol=1e-8 * size.item()):
         raise UserError(f"{name} is not symmetric: give a covariance matrix")
     lowest = torch.linalg.eigvalsh(covariance)[0]
     if lowest < -1e-8 * size:
         raise UserError(f"{name} has the negative eigenvalue {lowest:.3g}: give a covariance")
-    return _factor(covariance)
 
 
 def _factor(covariance: Tensor) -> Tensor:

@@ -107,7 +107,7 @@ def batch_means(value: float, group_values: Sequence[float]) -> Estimate:
     Raises:
         UserError: fewer than two groups, or values that are not finite.
     """
-    from scipy.special import stdtrit  # scikit-learn brings it; it takes long to import
+    from scipy.special import stdtrit  # takes long to import
 
     groups = len(group_values)
     if groups < 2:
