@@ -26,7 +26,7 @@ __all__ = ["GaussianStatistics", "fid", "frechet_distance"]
 
 _EPS = torch.finfo(torch.float64).eps
 _TOLERANCE = 1e-8  # of the trace of (Σ_R Σ_G)^½
-_ROWS = 2048
+_ROWS = 1024
 
 
 class GaussianStatistics:
@@ -67,11 +67,13 @@ class GaussianStatistics:
                 "use the same feature extractor for all"
             )
         for block in rows.split(_ROWS):  # no more of them at a time in float64
-            mean, n, m = block.mean(0, dtype=torch.float64), self.count, len(block)
-            delta = mean - self.mean
-            apart = torch.cat([block - mean, (n * m / (n + m)) ** 0.5 * delta[None]]).numpy()
-            self._scatter = dsyrk(1.0, apart.T, beta=1.0, c=self._scatter, overwrite_c=True)
-            self.mean, self.count = self.mean + delta * (m / (n + m)), n + m
+            apart, n, m = block.numpy().astype(np.float64), self.count, len(block)
+            mean = apart.mean(0)
+            apart -= mean
+            delta = mean - self.mean.numpy()
+            for weight, columns in ((1.0, apart.T), (n * m / (n + m), delta[:, None])):
+                self._scatter = dsyrk(weight, columns, 1.0, self._scatter, overwrite_c=True)
+            self.mean, self.count = self.mean + torch.from_numpy(delta) * (m / (n + m)), n + m
         return self
 
     def covariance(self) -> Tensor:
@@ -82,8 +84,10 @@ class GaussianStatistics:
         """
         if self.count < 2:
             raise UserError(f"{self.count} sample(s): a covariance needs 2 or more")
-        upper = torch.from_numpy(self._scatter) / (self.count - 1)
-        return upper.triu() + upper.triu(1).T
+        full = self._scatter + self._scatter.T  # what is below the diagonal is 0
+        np.fill_diagonal(full, self._scatter.diagonal())
+        full /= self.count - 1
+        return torch.from_numpy(full)
 
 
 def fid(real: Array | GaussianStatistics, fake: Array | GaussianStatistics) -> float:
