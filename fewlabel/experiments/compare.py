@@ -259,14 +259,16 @@ def _chosen_cells(
     repeats: Sequence[tuple[int, int]],
     protocol: Protocol,
 ) -> Iterator[Cell]:
-    """Every repeat of each method whose weight can be chosen, with that weight."""
+    """Every repeat of each method whose weight can be chosen, or has none, with that weight."""
     for group in groups:
-        if not all(results.is_over(_to_choose(cell, protocol)) for cell in group):
-            continue
-        try:
-            best, _ = results.chosen(group)
-        except LookupError:  # all of them failed
-            continue
+        best = group[0]
+        if len(group) > 1:
+            if not all(results.is_over(_to_choose(cell, protocol)) for cell in group):
+                continue
+            try:
+                best, _ = results.chosen(group)
+            except LookupError:  # all of them failed
+                continue
         for label_seed, seed in repeats:
             yield replace(best, label_seed=label_seed, seed=seed)
 
