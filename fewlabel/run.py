@@ -74,11 +74,6 @@ class Run:
         self._compiled = compiled
 
     @property
-    def _half(self) -> bool:
-        """Whether the networks sample in bf16, as they were asked to train."""
-        return self.config.precision == "bf16"
-
-    @property
     def class_names(self) -> tuple[str, ...]:
         """The name of each class, in the order of the labels."""
         return self.splits.class_names
@@ -180,7 +175,7 @@ class Run:
         process, times = self.score_model.process, self._times(interval)
         score, likelihood = self._counted(temperature)
         began, drawn = time.monotonic(), [torch.empty(0, *self.config.shape)]
-        share = launched.own_share(n)
+        share, half = launched.own_share(n), self.config.precision == "bf16"
         for start in share[::batch_size]:
             if progress:
                 progress.set(start - share.start, len(share))
@@ -190,7 +185,7 @@ class Run:
                 self.method.guidance, score, likelihood, of_batch, scale, times
             )
             where = start, self.device
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self._half):
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
                 x = samplers.sample(guided, process, shape, sampler, steps, seed, *where)
             drawn.append(x.cpu())
         if progress:
