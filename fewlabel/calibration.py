@@ -45,14 +45,14 @@ def reliability(probabilities: Tensor, labels: Tensor, bins: int = BINS) -> Reli
     """Confidence and accuracy by bins of confidence, ((b−1)/B, b/B].
 
     Args:
-        probabilities: of each class, (N, K); the rows sum to one.
+        probabilities: of each class, (N, K), on any device; the rows sum to one.
         labels: the true classes, (N,).
         bins: B, at least 1.
 
     Raises:
         UserError: for other shapes, no examples, or rows that are no probabilities.
     """
-    p, y = torch.as_tensor(probabilities).double(), torch.as_tensor(labels)
+    p, y = probabilities.detach().cpu().double(), labels.cpu()
     if p.ndim != 2 or y.shape != p.shape[:1] or not len(p) or bins < 1:
         raise UserError(
             f"probabilities {tuple(p.shape)}, labels {tuple(y.shape)} and {bins} bins do not fit: "
@@ -63,7 +63,7 @@ def reliability(probabilities: Tensor, labels: Tensor, bins: int = BINS) -> Reli
     confidence, predicted = p.max(1)
     bin_of = (confidence * bins).ceil().long().sub(1).clamp(0, bins - 1)
     counts, sums, hits = (
-        torch.zeros(bins, dtype=torch.float64).index_add_(0, bin_of, values)
+        bin_of.bincount(values, minlength=bins)
         for values in (torch.ones_like(confidence), confidence, (predicted == y).double())
     )
     filled = counts > 0

@@ -43,6 +43,14 @@ def test_the_ends_of_the_bins_belong_below() -> None:
     assert reliability(p, torch.tensor([0, 0, 1]), bins=4).confidence.tolist() == [0.5, 0.75, 1.0]
 
 
+def test_nothing_is_made_on_the_default_device() -> None:
+    """A GPU's probabilities would not meet zeros of the CPU; here the default is another, too."""
+    p, y = draws(100, 3, 1.0)
+    with torch.device("meta"):
+        found = reliability(p, y)
+    assert found.ece == ece(p, y)
+
+
 @pytest.mark.parametrize(
     ("p", "y"),
     [
