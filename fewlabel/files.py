@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from filelock import FileLock, Timeout
+
 from fewlabel.errors import UserError
 
 __all__ = [
     "append_line",
+    "locked",
     "remove_leftovers",
     "replacing",
     "replacing_folder",
@@ -80,6 +83,32 @@ def replacing_folder(path: Path) -> Iterator[Path]:
             _flush(path.parent)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other processes that do the same from working in a folder while the block runs.
+
+    Args:
+        folder: made if it is not there; it gets a file `.lock`.
+
+    Raises:
+        UserError: another process has it, or the file cannot be written.
+    """
+    lock = FileLock(folder / ".lock", timeout=0)
+    with _readable_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise UserError(
+                f"{folder} is being worked in by another process; wait for it, or choose another "
+                "--out"
+            ) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def remove_leftovers(folder: Path) -> None:

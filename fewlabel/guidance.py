@@ -40,6 +40,21 @@ Interval = tuple[float, float] | None
 """(t_low, t_high) in the process's own time, or everywhere; `process.time_at` converts a σ."""
 
 
+def check(scale: float, interval: Interval = None) -> None:
+    """Refuse what the kinds of guidance refuse.
+
+    Raises:
+        UserError: for a negative or infinite scale or an empty interval.
+    """
+    if not 0 <= scale < math.inf:  # NaN too
+        raise UserError(
+            f"guidance scale {scale:g} is not a finite number from 0 up; 0 is unconditional, 1 is "
+            "Bayes"
+        )
+    if interval is not None and not interval[0] <= interval[1]:
+        raise UserError(f"guidance interval {interval} is empty; give the lower end first")
+
+
 @dataclass(frozen=True)
 class _Guided:
     """s(x,t) + w(t) d(x,t); the direction d gets the value of s, which it may need."""
@@ -50,15 +65,7 @@ class _Guided:
     interval: Interval
 
     def __post_init__(self) -> None:
-        if not 0 <= self.scale < math.inf:  # NaN too
-            raise UserError(
-                f"guidance scale {self.scale:g} is not a finite number from 0 up; 0 is "
-                "unconditional, 1 is Bayes"
-            )
-        if self.interval is not None and not self.interval[0] <= self.interval[1]:
-            raise UserError(
-                f"guidance interval {self.interval} is empty; give the lower end first"
-            )
+        check(self.scale, self.interval)
 
     def __call__(self, x: Tensor, t: Tensor) -> Tensor:
         score = self.score(x, t)
@@ -177,9 +184,13 @@ def of_kind(
         interval: the times at which there is guidance.
 
     Raises:
-        UserError: for a negative or infinite scale or an empty interval.
+        UserError: for a negative or infinite scale or an empty interval, or for the kind
+            "classifier" without a likelihood.
     """
-    if kind == "classifier" and likelihood is not None:
+    check(scale, interval)
+    if kind == "classifier":
+        if likelihood is None:
+            raise UserError("guidance by a classifier needs its likelihood score: give one")
         return classifier(score, likelihood, label, scale, interval)
     if kind == "classifier-free":
         return classifier_free(score, score, label, scale, interval)

@@ -23,6 +23,8 @@ from rich.progress import (
 __all__ = ["Task", "speaks", "track"]
 
 _QUIET_SECONDS = 10.0
+_PERIOD = 3600.0
+"""Seconds over which the speed is told: a step of the work may take minutes."""
 
 
 class Task:
@@ -85,7 +87,7 @@ def track(title: str) -> Iterator[Task]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
     )
-    with Progress(*columns, console=console, transient=False) as progress:
+    with Progress(*columns, console=console, speed_estimate_period=_PERIOD) as progress:
         yield _Bar(progress, title)
 
 

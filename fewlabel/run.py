@@ -172,6 +172,10 @@ class Run:
         labels, scale = self._labels(label, n), self.method.scale if scale is None else scale
         if batch_size < 1:
             raise UserError(f"batch size {batch_size} is not positive; 256 is usual")
+        if not self.method.guided and (scale != self.method.scale or interval is not None):
+            raise UserError(
+                f"{self.config.method} samples without guidance; leave scale and interval out"
+            )
         process, times = self.score_model.process, self._times(interval)
         score, likelihood = self._counted(temperature)
         began, drawn = time.monotonic(), [torch.empty(0, *self.config.shape)]

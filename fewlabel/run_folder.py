@@ -16,6 +16,7 @@ import os
 import platform
 import subprocess
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from fewlabel import methods
 from fewlabel.config import Config, read_yaml, validated
 from fewlabel.data import Splits
 from fewlabel.errors import UserError
-from fewlabel.files import append_line, write_json, write_text
+from fewlabel.files import append_line, locked, write_json, write_text
 from fewlabel.training.best import validation_loss
 from fewlabel.training.checkpoint import Checkpoints
 
@@ -66,6 +67,10 @@ class RunFolder:
         provenance = {"versions": _versions(), "revision": _revision()}
         text = config.to_yaml() + yaml.safe_dump(provenance, sort_keys=False)
         write_text(self.path / "config.yaml", text)
+
+    def locked(self) -> AbstractContextManager[None]:
+        """Keep other processes from training in the folder; see `files.locked`."""
+        return locked(self.path)
 
     def read_config(self) -> Config:
         """The configuration.

@@ -109,6 +109,7 @@ def compare(
 
     Example: fewlabel compare digits --methods cg,lpg --labels 2/class,0.05 --out cmp
     """
+    from fewlabel.errors import TrainingError
     from fewlabel.experiments.compare import run_comparison
     from fewlabel.experiments.compare_results import write_results
     from fewlabel.experiments.cost import estimate_comparison
@@ -142,10 +143,12 @@ def compare(
         return
     of_grid = asked.protocol, asked.methods, asked.labels
     comparison = run_comparison(out, *of_grid, seeds=seeds, draws=draws, jobs=jobs)
-    document = write_results(comparison, *of_grid)
+    document = write_results(comparison, *of_grid, seeds=seeds, draws=draws)
     if as_json:
         print_json(document)
-        return
-    say("")
-    say((out / "table.md").read_text(encoding="utf-8"))
-    say(f"report  {document['report']}")
+    else:
+        say("")
+        say((out / "table.md").read_text(encoding="utf-8"))
+        say(f"report  {document['report']}")
+    if not document["rows"]:
+        raise TrainingError(f"every cell failed: {next(iter(document['failed'].values()))}")

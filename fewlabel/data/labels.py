@@ -14,7 +14,7 @@ from fewlabel.data.table import repeated, rows_of
 from fewlabel.errors import UserError
 from fewlabel.randomness import generator_for
 
-__all__ = ["draw_labelled", "half_up", "listed_in_csv"]
+__all__ = ["draw_labelled", "half_up", "is_drawn", "listed_in_csv"]
 
 _FORMS = "give a fraction such as 0.05, a number per class such as 4/class, all, or a CSV file"
 
@@ -22,6 +22,14 @@ _FORMS = "give a fraction such as 0.05, a number per class such as 4/class, all,
 def half_up(value: Fraction) -> int:
     """The nearest integer, the larger one if two are."""
     return math.floor(value + Fraction(1, 2))
+
+
+def is_drawn(labels: str) -> bool:
+    """Whether these labels depend on a seed: all of them, or those that a CSV lists, do not."""
+    spec = labels.strip()
+    if spec == "all" or spec.lower().endswith(".csv"):
+        return False
+    return "/" in spec or _fraction(spec) < 1
 
 
 def draw_labelled(

@@ -20,6 +20,7 @@ __all__ = ["Splits", "draw_splits"]
 
 _INDICES = ("train", "validation", "test", "labelled")
 _SMALLEST_SPLIT_CLASS = 3
+_SMALLEST_CLASS_FOR_TWO = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,10 +173,14 @@ def _hold_out(dataset: Dataset) -> tuple[NDArray[np.int64], ...]:
 
 
 def _held_out(n: int, fraction: float, keep: int) -> int:
-    """How many of n examples to hold out: at least one, but none of the smallest classes."""
+    """How many of n examples to hold out: at least one, but none of the smallest classes.
+
+    Of eight examples it is two, so that they have a spread, as distances between sets need.
+    """
     if fraction == 0 or n < _SMALLEST_SPLIT_CLASS:
         return 0
-    return min(max(1, half_up(Fraction(str(fraction)) * n)), n - keep)
+    least = 1 if n < _SMALLEST_CLASS_FOR_TWO else 2
+    return min(max(least, half_up(Fraction(str(fraction)) * n)), n - keep)
 
 
 def _check_every_class(dataset: Dataset, indices: NDArray[np.int64], spec: str) -> None:

@@ -20,9 +20,12 @@ from typing import Self
 
 import torch
 
+from fewlabel import guidance, launched, samplers
 from fewlabel.data import absolute, draw_splits, open_dataset
+from fewlabel.data.labels import is_drawn
 from fewlabel.errors import Interrupted, TrainingError, UserError
 from fewlabel.experiments.compare_cells import (
+    METRICS_TO_CHOOSE,
     Cell,
     Protocol,
     Row,
@@ -32,10 +35,11 @@ from fewlabel.experiments.compare_cells import (
     chosen,
     perform,
 )
-from fewlabel.files import write_json, write_text
+from fewlabel.files import locked, write_json, write_text
 from fewlabel.methods import DEFAULT, METHODS, find_method
+from fewlabel.metrics.evaluate import check_data, check_numbers
+from fewlabel.metrics.extractors import find_extractor
 from fewlabel.metrics.judge import train_judge
-from fewlabel.metrics.table import find_metric
 from fewlabel.progress import Task as Progress
 from fewlabel.progress import track
 from fewlabel.training.plan import Plan, plan
@@ -136,20 +140,34 @@ def run_comparison(
         Interrupted: when it was asked to stop.
     """
     protocol = checked(protocol, methods, labels, seeds, draws, jobs)
+    with locked(out):
+        return _compared(out, protocol, methods, labels, seeds, draws, jobs)
+
+
+def _compared(
+    out: Path,
+    protocol: Protocol,
+    methods: Sequence[str],
+    labels: Sequence[str],
+    seeds: int,
+    draws: int | None,
+    jobs: int,
+) -> Results:
     results = Results.open(out, protocol)
     score = _shared_score(out, protocol, methods)
     dataset = open_dataset(protocol.data, protocol.size)
     train_judge(dataset)  # the processes share it
-    repeats = repeats_of(seeds, draws)
-    groups = []
+    amounts = []
     for amount in labels:
         share = draw_splits(dataset, amount, Cell.label_seed).labelled_share
-        groups.append([candidates(Cell(m, amount), share) for m in methods])
-    tried = sum(len(group) for of_labels in groups for group in of_labels)
-    total = tried + len(labels) * len(methods) * (2 * len(repeats) - 1)
+        groups = [candidates(Cell(m, amount), share) for m in methods]
+        amounts.append((groups, repeats_of(amount, seeds, draws)))
+    total = sum(
+        len(group) + 2 * len(repeats) - 1 for groups, repeats in amounts for group in groups
+    )
     work = partial(perform, protocol=protocol, out=out, score=score)
     with track("comparison") as progress, _Workers(results, work, jobs, progress, total) as run:
-        run(partial(known_tasks, results, groups, repeats, protocol))
+        run(partial(known_tasks, results, amounts, protocol))
     return results
 
 
@@ -162,6 +180,8 @@ def checked(
     jobs: int,
 ) -> Protocol:
     """Refuse what cannot be, and give the protocol with the whole paths of what it names."""
+    if launched.number() > 1:
+        raise UserError("a comparison has processes of its own: start it without a launcher")
     for name, value in {
         "--seeds": seeds,
         "--draws": 1 if draws is None else draws,
@@ -169,18 +189,19 @@ def checked(
     }.items():
         if value < 1:
             raise UserError(f"{name} {value}: give at least 1")
-    if not protocol.scales:
-        raise UserError("there is no guidance scale to choose from; give --scale 1,2,4")
-    for metric in protocol.metrics:
-        find_metric(metric)
     for listed, option in ((methods, "--methods"), (labels, "--labels")):
         if len(set(listed)) < max(1, len(listed)):
             raise UserError(f"{option} {','.join(listed)}: give each once, and at least one")
     for method in methods:
         find_method(method)
+    _check_judging(protocol)
     plans = [planned_cell(protocol, method, labels[0]) for method in methods]
-    for amount in labels[1:]:
-        planned_cell(protocol, methods[0], amount)
+    for planned in (plans[0], *(planned_cell(protocol, methods[0], n) for n in labels[1:])):
+        data = planned.dataset, planned.splits
+        check_data(METRICS_TO_CHOOSE, *data, "validation")
+        check_data(protocol.metrics, *data, "report")
+    if protocol.extractor != "judge":
+        find_extractor(protocol.extractor, plans[0].dataset)
     teacher = next((p.config.teacher for p in plans if p.config.teacher), None)
     if protocol.teacher and not teacher:
         raise UserError(
@@ -189,6 +210,17 @@ def checked(
         )
     score = str(Path(protocol.score).resolve()) if protocol.score is not None else None
     return replace(protocol, data=absolute(protocol.data), score=score, teacher=teacher)
+
+
+def _check_judging(protocol: Protocol) -> None:
+    """Refuse what would be refused when the first samples are judged."""
+    if not protocol.scales:
+        raise UserError("there is no guidance scale to choose from; give --scale 1,2,4")
+    for scale in protocol.scales:
+        guidance.check(scale)
+    samplers.check(protocol.sampler, protocol.steps)
+    check_numbers(METRICS_TO_CHOOSE, protocol.per_class_to_choose)
+    check_numbers(protocol.metrics, protocol.per_class)
 
 
 def planned_cell(protocol: Protocol, method: str, labels: str) -> Plan:
@@ -216,10 +248,11 @@ def _shared_score(out: Path, protocol: Protocol, methods: Sequence[str]) -> str 
     return str(run.folder.path)
 
 
-def repeats_of(seeds: int, draws: int | None) -> list[tuple[int, int]]:
-    """Seeds of the draw of labels and of training."""
+def repeats_of(labels: str, seeds: int, draws: int | None) -> list[tuple[int, int]]:
+    """Seeds of the draw of labels and of training; labels that are not drawn have one draw."""
     if draws is None:
         return [(seed, seed) for seed in range(seeds)]
+    draws = draws if is_drawn(labels) else 1
     return [(draw, seed) for draw in range(draws) for seed in range(seeds)]
 
 
@@ -230,17 +263,20 @@ def _to_choose(cell: Cell, protocol: Protocol) -> Task:
 
 def known_tasks(
     results: Results,
-    groups: Sequence[Sequence[Sequence[Cell]]],
-    repeats: Sequence[tuple[int, int]],
+    amounts: Sequence[tuple[Sequence[Sequence[Cell]], Sequence[tuple[int, int]]]],
     protocol: Protocol,
 ) -> Iterator[Task]:
     """The tasks that are over or can be done now, in the order in which to do them.
 
-    Those of an amount of labels come before those of the next. The weight of a method is chosen
-    on the first repeat, whose seeds are those of a plain `Cell`; the scale of a cell before it is
-    reported.
+    The weight of a method is chosen on the first repeat, whose seeds are those of a plain `Cell`;
+    the scale of a cell before it is reported.
+
+    Args:
+        results: what is there.
+        amounts: for each amount of labels the cells of each method, by weight, and the repeats.
+        protocol: what holds for every cell.
     """
-    for of_labels in groups:
+    for of_labels, repeats in amounts:
         to_report = []
         for group in of_labels:
             yield from (_to_choose(cell, protocol) for cell in group)

@@ -30,8 +30,10 @@ Split = Literal["validation", "report"]
 CRITERION = "intra-fid"
 """What is least at the chosen scale and weight."""
 
+METRICS_TO_CHOOSE = ("accuracy", CRITERION, "precision", "recall")
+"""What is judged on the validation split."""
+
 _SHARE = "score.fit.labelled_share"
-_METRICS_TO_CHOOSE = ("accuracy", CRITERION, "precision", "recall")
 _SEED_TO_CHOOSE, _SEED = 1, 0
 _LEVELS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 _EXAMPLES = 2000
@@ -204,7 +206,7 @@ def perform(task: Task, protocol: Protocol, out: Path, score: str | None) -> lis
     run = _trained(task.cell, protocol, out, score)
     reported = task.split == "report"
     report = run.evaluate(
-        protocol.metrics if reported else _METRICS_TO_CHOOSE,
+        protocol.metrics if reported else METRICS_TO_CHOOSE,
         task.scales,
         per_class=protocol.per_class if reported else protocol.per_class_to_choose,
         seed=_SEED if reported else _SEED_TO_CHOOSE,

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from fewlabel.calibration import Reliability
-from fewlabel.experiments.compare import Results
+from fewlabel.experiments.compare import Results, repeats_of
 from fewlabel.experiments.compare_cells import Cell, Protocol, Row, cell_of
 from fewlabel.experiments.compare_tables import (
     LEVEL,
@@ -36,7 +36,13 @@ _SHOWN = 4
 
 
 def write_results(
-    results: Results, protocol: Protocol, methods: Sequence[str], labels: Sequence[str]
+    results: Results,
+    protocol: Protocol,
+    methods: Sequence[str],
+    labels: Sequence[str],
+    *,
+    seeds: int = 1,
+    draws: int | None = None,
 ) -> dict[str, Any]:
     """Write table.md, table.csv, plots as PNG and SVG, and report.html into the folder.
 
@@ -45,11 +51,16 @@ def write_results(
         protocol: what held for every cell.
         methods: those to show, in order.
         labels: the amounts of labels to show, in order.
+        seeds: as `run_comparison` takes them; figures of other repeats are not shown.
+        draws: as `run_comparison` takes them.
 
     Returns:
         The paths, the table's rows, and what failed: plain values for JSON.
     """
-    shown = [r for n in labels for m in methods for r in _counted(results, n, m)]
+    shown = []
+    for amount in labels:
+        repeats = repeats_of(amount, seeds, draws)
+        shown += [row for method in methods for row in _counted(results, amount, method, repeats)]
     reported = averaged(row for row in shown if row["split"] == "report")
     table = table_of(shown, reported, results.failed, protocol)
     paired = differences((r for r in shown if r["split"] == "report"), protocol.metrics)
@@ -65,7 +76,7 @@ def write_results(
         facts=_facts(results.out, shown, protocol),
         tables=tables,
         figures=figures,
-        commands=(_again(results.out, protocol, methods, labels, shown),),
+        commands=(_again(results.out, protocol, methods, labels, seeds, draws),),
         notes=_notes(shown, protocol),
     )
     report = write_page(results.out / "report.html", page)
@@ -80,9 +91,16 @@ def write_results(
     }
 
 
-def _counted(results: Results, labels: str, method: str) -> list[Row]:
-    """The rows of a method, without reports of a weight that is not, or no longer, chosen."""
-    rows = [row for row in results.rows if (row["labels"], row["method"]) == (labels, method)]
+def _counted(
+    results: Results, labels: str, method: str, repeats: Sequence[tuple[int, int]]
+) -> list[Row]:
+    """The rows of these repeats, without reports of a weight that is not, or no longer, chosen."""
+    rows = [
+        row
+        for row in results.rows
+        if (row["labels"], row["method"]) == (labels, method)
+        and (row["label_seed"], row["seed"]) in repeats
+    ]
     cells = dict.fromkeys(cell_of(row) for row in rows if row["split"] == "validation")
     first = [cell for cell in cells if replace(cell, weight=None) == Cell(method, labels)]
     if not first:
@@ -247,14 +265,13 @@ def _again(
     protocol: Protocol,
     methods: Sequence[str],
     labels: Sequence[str],
-    shown: Sequence[Row],
+    seeds: int,
+    draws: int | None,
 ) -> str:
     """The command that repeats the comparison."""
-    repeats = {(row["label_seed"], row["seed"]) for row in shown}
-    draws, seeds = (len({repeat[i] for repeat in repeats}) for i in (0, 1))
     words = ["fewlabel", "compare", protocol.data, "--methods", ",".join(methods)]
-    words += ["--labels", ",".join(labels), "--seeds", str(max(seeds, 1))]
-    if len(repeats) != seeds:
+    words += ["--labels", ",".join(labels), "--seeds", str(seeds)]
+    if draws is not None:
         words += ["--draws", str(draws)]
     words += ["--scale", ",".join(f"{scale:g}" for scale in protocol.scales)]
     words += ["--metrics", ",".join(protocol.metrics), "-n", str(protocol.per_class)]

@@ -1,7 +1,8 @@
 """Tables of a comparison: means over repeats, and differences repeat by repeat.
 
-The repeats of a method at an amount of labels (draws, seeds) are averaged, with Student's
-interval; of a single repeat the figure stands, with the interval over its samples.
+The repeats of a method at an amount of labels are averaged, over the seeds of a draw of labels
+and then over draws, with Student's interval; of a single repeat the figure stands, with the
+interval over its samples.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,7 +24,6 @@ LEVEL = 0.5
 
 OF_CLASSIFIERS = ("classifier-accuracy", "classifier-ece")
 
-_FEWEST_PAIRS = 2
 _TEXTS = 2
 """Columns of the table before the figures."""
 
@@ -44,12 +44,29 @@ def averaged(rows: Iterable[Row], *more: str) -> list[Row]:
         found.setdefault(tuple(row.get(key) for key in keys), []).append(row)
     means = []
     for same in found.values():
-        estimate = Estimate(*(same[0][key] for key in ("value", "low", "high")))
-        if len(same) > 1:
-            estimate = over_seeds([row["value"] for row in same])
+        estimate = _over_repeats({(row["label_seed"], row["seed"]): row["value"] for row in same})
+        if estimate is None:
+            widest = max(same, key=lambda row: row["high"] - row["low"])
+            estimate = Estimate(*(widest[key] for key in ("value", "low", "high")))
+        else:
             estimate = within_limits(same[0]["metric"], estimate)
         means.append(same[0] | vars(estimate) | {"repeats": len(same)})
     return means
+
+
+def _over_repeats(values: _Repeats) -> Estimate | None:
+    """The mean with Student's interval; None if the repeats are one, or all the same.
+
+    The seeds of a draw of labels share its labels, so that only their mean is independent of the
+    other draws; of a single draw the seeds are the repeats.
+    """
+    of_draws: dict[int, list[float]] = {}
+    for (draw, _), value in values.items():
+        of_draws.setdefault(draw, []).append(value)
+    independent = [fmean(found) for found in of_draws.values()]
+    if len(independent) == 1:
+        independent = list(values.values())
+    return over_seeds(independent) if len(set(independent)) > 1 else None
 
 
 def differences(rows: Iterable[Row], metrics: Sequence[str]) -> Comparison | None:
@@ -98,11 +115,8 @@ def _behind(rivals: Mapping[str, _Repeats], metric: str) -> dict[str, Entry]:
     best = max(rivals, key=lambda name: sign * fmean(rivals[name].values()))
     found: dict[str, Entry] = {best: "the best"}
     for method in rivals.keys() - {best}:
-        shared = rivals[method].keys() & rivals[best].keys()
-        if len(shared) >= _FEWEST_PAIRS:
-            found[method] = over_seeds(
-                [rivals[method][k] - rivals[best][k] for k in sorted(shared)]
-            )
+        shared = sorted(rivals[method].keys() & rivals[best].keys())
+        found[method] = _over_repeats({k: rivals[method][k] - rivals[best][k] for k in shared})
     return found
 
 
@@ -121,7 +135,7 @@ def table_of(
     at_level = (f"{metric}@{LEVEL:g}" for metric in OF_CLASSIFIERS if metric in there)
     reasons = {(cell.labels, cell.method): why for cell, why in failed.items()}
     repeats = max((row["repeats"] for row in reported), default=1)
-    of = "means over repeats (draws of labels, seeds), with Student's 95 % intervals"
+    of = "means over draws of labels (of each the mean over its seeds), Student's 95 % intervals"
     if repeats == 1:
         of = "of one run each, with 95 % intervals over its samples"
     caption = (

@@ -28,9 +28,9 @@ def estimate_comparison(
     """Check a comparison and tell what it takes: the document of `compare --dry-run --json`.
 
     A row a method: how often it is trained over all amounts of labels, weights, draws and seeds,
-    how many samples are drawn of it, and the hours of both on one GPU. Samples are drawn in
-    float32. What judges them (features, the classifiers of CAS) is not counted. The cost of a
-    training does not depend on how many labels there are.
+    how many samples are drawn of it, and the hours of both on one GPU. What judges them (features,
+    the classifiers of CAS) is not counted. The cost of a training does not depend on how many
+    labels there are.
 
     Args:
         asked: the comparison.
@@ -41,7 +41,7 @@ def estimate_comparison(
     Raises:
         UserError: for wrong input.
     """
-    peak = find_gpu(gpu).single * 1e12 * UTILISATION
+    found = find_gpu(gpu)
     protocol = checked(asked.protocol, asked.methods, asked.labels, seeds, draws, 1)
     shares = [find_method(m).shares_score for m in asked.methods]
     rows: list[dict[str, Any]] = []
@@ -51,20 +51,23 @@ def estimate_comparison(
         one = estimate(planned_cell(protocol, "uncond", asked.labels[0]), gpu)
         stage = one["stages"][0]
         rows.append(_row("score model", 1, stage["hours"], 0, 0.0, [stage]))
-    repeats, amounts = len(repeats_of(seeds, draws)), len(asked.labels)
+    amounts = len(asked.labels)
+    repeats = sum(len(repeats_of(amount, seeds, draws)) for amount in asked.labels)
     for method, shared in zip(asked.methods, shares, strict=True):
         planned = planned_cell(protocol, method, asked.labels[0])
         document = estimate(planned, gpu)
         stages = [s for s in document["stages"] if not (shared and s["stage"] == "score")]
         notes |= dict.fromkeys(document["notes"])
         tried = len(candidates(Cell(method, asked.labels[0]), planned.splits.labelled_share))
-        trained = amounts * (tried + repeats - 1)
+        trained = amounts * (tried - 1) + repeats
         scales = len(protocol.scales) if find_method(method).guided else 1
         classes = len(planned.splits.class_names)
-        of_choice = scales * protocol.per_class_to_choose * (tried + repeats - 1)
-        samples = amounts * classes * (of_choice + repeats * protocol.per_class)
+        of_choice = scales * protocol.per_class_to_choose * trained
+        samples = classes * (of_choice + repeats * protocol.per_class)
         calls = _evaluations(planned.config, protocol.sampler, protocol.steps)
-        hours = samples * calls * _of_evaluation(planned, classes) / peak / 3600
+        peak = found.half if planned.config.precision == "bf16" else found.single
+        rate = peak * 1e12 * UTILISATION
+        hours = samples * calls * _of_evaluation(planned, classes) / rate / 3600
         per_training = sum(stage["hours"] for stage in stages)
         rows.append(_row(method, trained, per_training, samples, hours, stages))
     return {
@@ -84,7 +87,7 @@ def _row(
         "training_hours": trained * hours,
         "samples": samples,
         "sampling_hours": sampling,
-        "memory": max(stage["memory"]["total"] for stage in stages),
+        "memory": max((stage["memory"]["total"] for stage in stages), default=0),
         "stages": list(stages),
     }
 

@@ -13,6 +13,7 @@ import torch
 
 from fewlabel.files import write_json
 from fewlabel.methods import DEFAULT
+from fewlabel.metrics.evaluate import check_data
 from fewlabel.metrics.intervals import Estimate
 from fewlabel.metrics.report import Report
 from fewlabel.pictures.grid import class_grid
@@ -21,7 +22,7 @@ from fewlabel.report.page import Figure, Page, Section, write_page
 from fewlabel.report.run_page import labelled_examples
 from fewlabel.report.table import Column, Comparison
 from fewlabel.run import Run
-from fewlabel.training.train import train
+from fewlabel.training.train import prepare, train
 
 __all__ = ["run_demo"]
 
@@ -56,8 +57,15 @@ def run_demo(
 
     Returns:
         The document of table.json.
+
+    Raises:
+        UserError: for wrong input, before anything is trained.
     """
     began = time.monotonic()
+    options = {"method": _METHODS[0], "labels": labels}
+    planned = prepare(data, out=out / _METHODS[0], options=options, overrides=overrides)
+    for reference in ("validation", "report"):
+        check_data(_METRICS, planned.dataset, planned.splits, reference)
     runs: dict[str, Run] = {}
     for method in _METHODS:
         score = out / _METHODS[0] if runs else None

@@ -28,7 +28,7 @@ from fewlabel.experiments.moons import (
 )
 from fewlabel.files import write_json, write_text
 from fewlabel.methods import METHODS
-from fewlabel.metrics.intervals import Estimate, batch_means
+from fewlabel.metrics.intervals import Estimate, over_seeds
 from fewlabel.metrics.score_error import (
     Fields,
     exact_fields,
@@ -309,8 +309,7 @@ def _order(metric: str, sigma: float) -> tuple[int, float]:
 
 
 def _over_draws(values: Sequence[float]) -> Estimate:
-    mean = sum(values) / len(values)
-    return batch_means(mean, values) if len(values) > 1 else Estimate(mean, mean, mean)
+    return over_seeds(values) if len(values) > 1 else Estimate(*(3 * [values[0]]))
 
 
 def _summary_rows(summary: Summary) -> list[Row]:

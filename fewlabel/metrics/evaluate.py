@@ -28,7 +28,7 @@ from fewlabel.progress import track
 if TYPE_CHECKING:
     from fewlabel.run import Run, Samples
 
-__all__ = ["evaluate", "nearest_training"]
+__all__ = ["check_data", "check_numbers", "evaluate", "nearest_training"]
 
 Reference = Literal["report", "validation"]
 _WEAK = 0.8
@@ -66,10 +66,11 @@ def evaluate(
             takes images in [−1, 1]; see `extractors.find_extractor`.
 
     Raises:
-        UserError: for an unknown metric, too few samples, a class without real images, or an
+        UserError: for an unknown metric, too few samples or real images of a class, or an
             extractor that cannot be had or cannot read the images.
     """
-    _check_numbers(metrics, per_class)
+    check_numbers(metrics, per_class)
+    check_data(metrics, run.dataset, run.splits, reference)
     samplers = [sampler] if isinstance(sampler, str) else sampler
     numbers = [steps] if steps is None or isinstance(steps, int) else steps
     n = per_class * len(run.class_names)
@@ -117,12 +118,41 @@ def nearest_training(run: "Run", images: Tensor, extractor: str | nn.Module = "j
     return Nearest(found.distance, torch.from_numpy(run.splits.train)[found.index], found.ratio)
 
 
-def _check_numbers(metrics: Sequence[str], per_class: int) -> None:
+def check_numbers(metrics: Sequence[str], per_class: int) -> None:
+    """Refuse unknown metrics, and fewer samples of each class than they need.
+
+    Raises:
+        UserError: for the first of them.
+    """
     for name in metrics:
         least = find_metric(name).per_class
         if per_class < least:
             raise UserError(
                 f"{per_class} samples per class are too few for {name}; give at least {least}"
+            )
+
+
+def check_data(
+    metrics: Sequence[str], dataset: Dataset, splits: Splits, reference: Reference
+) -> None:
+    """Refuse metrics for which a class has too few labelled real images to compare with.
+
+    Raises:
+        UserError: for the first of them.
+    """
+    labels = dataset.labels[_real(dataset, splits, reference)]
+    counts = np.bincount(labels, minlength=dataset.n_classes)
+    label = int(counts.argmin())
+    for name in metrics:
+        least = find_metric(name).real_per_class
+        if counts[label] < least:
+            where = "in the validation split" if reference == "validation" else "outside it"
+            listed = splits.labels.lower().endswith(".csv") and reference == "validation"
+            fewer = f", or list fewer of them in {splits.labels}" if listed else ""
+            raise UserError(
+                f"{name} needs {least} labelled examples of each class {where}, and of class "
+                f"{dataset.class_names[label]} of {dataset.name} {counts[label]} is there: label "
+                f"more of that class, of which a tenth is held out{fewer}"
             )
 
 

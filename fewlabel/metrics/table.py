@@ -80,11 +80,13 @@ class Metric:
         summary: one line for `fewlabel metrics`.
         figures: judges samples.
         per_class: the fewest samples of each class with which it can be had.
+        real_per_class: the fewest real images of each class.
     """
 
     summary: str
     figures: Callable[[Judged], Figures]
     per_class: int = 2 * GROUPS
+    real_per_class: int = 0
 
 
 def _accuracy(judged: Judged) -> Figures:
@@ -168,7 +170,7 @@ METRICS: dict[str, Metric] = {
     },
     **{
         f"intra-{name}": Metric(
-            f"{summary}, mean over classes", partial(_classwise, distance), least * GROUPS
+            f"{summary}, mean over classes", partial(_classwise, distance), least * GROUPS, least
         )
         for name, (distance, summary, least) in _OF_TWO_SETS.items()
     },
@@ -176,7 +178,9 @@ METRICS: dict[str, Metric] = {
     "cas": Metric("accuracy on real images of a classifier trained on the samples", _cas),
     "memorised": Metric("share of samples that copy a training image (d₁/d₂ < 1/3)", _memorised),
     "copies-intra-fid": Metric(
-        "intra-FID that the labelled images have themselves: copying them brings as much", _copies
+        "intra-FID that the labelled images have themselves: copying them brings as much",
+        _copies,
+        real_per_class=2,
     ),
 }
 

@@ -27,6 +27,7 @@ __all__ = [
     "DEFAULT",
     "SAMPLERS",
     "Sampler",
+    "check",
     "ddim",
     "dpm_solver_2m",
     "euler_maruyama",
@@ -85,6 +86,18 @@ SAMPLERS = {
 DEFAULT = "dpm++"
 
 
+def check(sampler: str, steps: int | None = None) -> None:
+    """Refuse what `sample` would refuse.
+
+    Raises:
+        UserError: for an unknown sampler or fewer than 2 steps.
+    """
+    if sampler not in SAMPLERS:
+        raise UserError(f"sampler {sampler!r} is unknown; choose one of {', '.join(SAMPLERS)}")
+    if steps is not None and steps < 2:
+        raise UserError(f"steps={steps} is too few for a time grid; give at least 2")
+
+
 @torch.no_grad()
 def sample(
     score: ScoreFunction,
@@ -117,13 +130,9 @@ def sample(
     Raises:
         UserError: for an unknown sampler or fewer than 2 steps.
     """
-    if sampler not in SAMPLERS:
-        raise UserError(f"sampler {sampler!r} is unknown; choose one of {', '.join(SAMPLERS)}")
+    check(sampler, steps)
     row = SAMPLERS[sampler]
-    steps = row.steps if steps is None else steps
-    if steps < 2:
-        raise UserError(f"steps={steps} is too few for a time grid; give at least 2")
-    times = row.grid(process, steps).to(device, torch.float32)
+    times = row.grid(process, row.steps if steps is None else steps).to(device, torch.float32)
     random = SampleRandom(seed, range(first, first + shape[0]))
     x = process.prior(random.normal(shape[1:]).to(device))
     x = row.function(score, process, x, times, *([random] if row.takes_random else []))

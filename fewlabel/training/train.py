@@ -5,7 +5,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, cast
 
@@ -120,7 +120,8 @@ def train(
         together = f" ({n} processes)" if n > 1 else ""
         print(f"{planned.summary()} → {folder}{together}", file=sys.stderr)
     accelerator.wait_for_everyone()
-    with _stop_signals() as stop:
+    alone = folder.locked() if accelerator.is_main_process else nullcontext()
+    with alone, _stop_signals() as stop:
         for stage in methods.find_method(planned.config.method).stages:
             accelerator = start_accelerator(*on_device)  # each stage scales its loss by itself
             _train_stage(stage, planned, folder, accelerator, stop, tensorboard)
@@ -219,10 +220,11 @@ def _train_stage(
     settings, done = planned.config.fit(stage), folder.steps_done(stage)
     finished = checkpoints.is_finished(settings.steps)
     journal = Journal(folder, stage, done, tensorboard) if accelerator.is_main_process else None
+    records = fit_stage(stage, planned, folder, accelerator, stop.is_set)  # a teacher works here
     with track(f"training the {_TITLES[stage]}") as task:
         task.set(done, settings.steps)
         shown = ""
-        for record in fit_stage(stage, planned, folder, accelerator, stop.is_set):
+        for record in records:
             done, finished, shown = record.step, record.finished, _note(record) or shown
             task.set(settings.steps if finished else done, settings.steps, shown)
             if journal:

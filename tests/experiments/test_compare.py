@@ -16,13 +16,22 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from scipy import stats
 
 from fewlabel.data import draw_splits, open_dataset
 from fewlabel.errors import UserError
-from fewlabel.experiments.compare import Results, checked, known_tasks, run_comparison
+from fewlabel.experiments.compare import (
+    Results,
+    checked,
+    known_tasks,
+    repeats_of,
+    run_comparison,
+)
 from fewlabel.experiments.compare_cells import Cell, Protocol, Row, candidates, cell_of, chosen
 from fewlabel.experiments.compare_results import write_results
+from fewlabel.experiments.demo import run_demo
+from fewlabel.files import locked
 from fewlabel.randomness import generator_for
 from fewlabel.run import load
 
@@ -156,7 +165,7 @@ def test_a_method_is_reported_before_the_weights_of_another_are_tried(
     results = Results(tmp_path)
 
     def left() -> set[tuple[str, str, float | None, int, tuple[float, ...]]]:
-        tasks = known_tasks(results, [[sc, cg]], [(0, 0), (1, 1)], protocol)
+        tasks = known_tasks(results, [([sc, cg], [(0, 0), (1, 1)])], protocol)
         cells = [(task.cell, task) for task in tasks if not results.is_over(task)]
         return {(c.method, t.split, c.weight, c.seed, t.scales) for c, t in cells}
 
@@ -305,18 +314,77 @@ def test_killed_in_the_middle_it_goes_on_with_what_was_finished(compared: Compar
         ({"jobs": 0}, r"--jobs 0: give at least 1"),
         ({"metrics": ("accuracy", "beauty")}, r"metric 'beauty' is unknown"),
         ({"scales": ()}, r"no guidance scale"),
+        ({"scales": (1.0, -2.0)}, r"guidance scale -2 is not"),
+        ({"sampler": "dpm+"}, r"sampler 'dpm\+' is unknown"),
+        ({"steps": 1}, r"steps=1 is too few"),
+        ({"per_class": 5}, r"5 samples per class are too few for accuracy"),
+        ({"extractor": "jury"}, r"extractor 'jury' is unknown"),
         ({"metrics": ("accuracy",), "overrides": ("score.fit.stepz=3",)}, r"stepz: unknown key"),
     ],
 )
 def test_wrong_input_is_refused_before_anything_is_written(
     protocol: Protocol, tmp_path: Path, change: dict[str, Any], said: str
 ) -> None:
-    of_protocol = {k: v for k, v in change.items() if k in ("metrics", "scales", "overrides")}
+    of_protocol = {k: v for k, v in change.items() if k in vars(protocol)}
     asked: dict[str, Any] = {"methods": ["cg"], "labels": [LABELS]}
     asked |= {k: v for k, v in change.items() if k not in of_protocol}
     with pytest.raises(UserError, match=said):
         run_comparison(tmp_path / "out", replace(protocol, **of_protocol), **asked)
     assert not (tmp_path / "out").exists()
+
+
+def test_classes_too_small_to_choose_by_are_refused_before_anything_is_trained(
+    protocol: Protocol, tmp_path: Path
+) -> None:
+    """Of 8 labelled images two are held out to choose by, of 7 one, which has no spread."""
+
+    def folder(name: str, of_seven: int) -> Path:
+        rng, root = np.random.default_rng(0), tmp_path / name
+        for cls, n in {"heron": 8, "coot": of_seven, "unlabeled": 5}.items():
+            (root / cls).mkdir(parents=True)
+            for i in range(n):
+                pixels = rng.integers(0, 255, (8, 8), dtype=np.uint8)
+                Image.fromarray(pixels).save(root / cls / f"{i}.png")
+        return root
+
+    few = replace(protocol, data=str(folder("few", 7)))
+    said = r"intra-fid needs 2 .* in the validation split, and of class coot of few 1 is there"
+    with pytest.raises(UserError, match=said):
+        run_comparison(tmp_path / "out", few, ["cg"], ["all"])
+    with pytest.raises(UserError, match=said):
+        run_demo(tmp_path / "out", str(tmp_path / "few"), "all")
+    assert not (tmp_path / "out").exists()
+    enough = replace(protocol, data=str(folder("enough", 8)))
+    results = run_comparison(tmp_path / "out", enough, ["cg"], ["all"])
+    assert results.failed == {}
+    assert {row["split"] for row in results.rows} == {"validation", "report"}
+
+
+@pytest.mark.parametrize(
+    ("labels", "drawn"),
+    [("0.05", True), ("4/class", True), ("all", False), ("1.0", False), ("mine.csv", False)],
+)
+def test_draws_repeat_only_what_is_drawn(labels: str, drawn: bool) -> None:
+    """Another draw of all labels is the same training again: no repeat that tells anything."""
+    both = [(draw, seed) for draw in range(3) for seed in range(2)]
+    assert repeats_of(labels, 2, 3) == (both if drawn else both[:2])
+    assert repeats_of(labels, 2, None) == [(0, 0), (1, 1)]
+
+
+def test_a_comparison_is_refused_while_another_has_its_folder(
+    protocol: Protocol, tmp_path: Path
+) -> None:
+    with locked(tmp_path / "out"), pytest.raises(UserError, match="worked in by another process"):
+        run_comparison(tmp_path / "out", protocol, ["cg"], [LABELS])
+
+
+def test_figures_of_repeats_that_were_not_asked_for_are_not_shown(
+    compared: Compared, protocol: Protocol
+) -> None:
+    rows = write_results(compared.results, protocol, METHODS, [LABELS])["rows"]
+    assert {row["repeats"] for row in rows} == {1}
+    page = (compared.results.out / "report.html").read_text()
+    assert f"--labels {LABELS} --seeds 1" in page
 
 
 def test_a_folder_of_another_comparison_is_refused(compared: Compared, protocol: Protocol) -> None:
@@ -331,7 +399,7 @@ def test_the_table_has_the_mean_over_draws_with_student_intervals(
 ) -> None:
     """Against scipy, from the lines of results.jsonl; without what no share or distance can be."""
     results = Results.open(compared.results.out, protocol)
-    document = write_results(results, protocol, METHODS, [LABELS])
+    document = write_results(results, protocol, METHODS, [LABELS], seeds=2)
     lines = (results.out / "results.jsonl").read_text().splitlines()
     rows = [row for row in map(json.loads, lines) if row["split"] == "report"]
     for told in document["rows"]:
@@ -343,7 +411,9 @@ def test_the_table_has_the_mean_over_draws_with_student_intervals(
         ]
         assert told["value"] == pytest.approx(np.mean(same))
         assert told["repeats"] == len(same)
-        if len(same) > 1:
+        if len(set(same)) == 1:  # of one run, or by chance: the interval is that of the samples
+            assert told["low"] < told["value"] < told["high"] or told["value"] in (0, 1)
+        else:
             half = stats.t.ppf(0.975, len(same) - 1) * stats.sem(same)
             most = np.inf if told["metric"] == "intra-fid" else 1.0
             interval = max(0.0, told["value"] - half), min(most, told["value"] + half)

@@ -1,12 +1,56 @@
 """The tables of a comparison, from rows as it writes them."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from scipy import stats
 
-from fewlabel.experiments.compare_tables import differences
+from fewlabel.experiments.compare_tables import averaged, differences
 
 METRICS = ["intra-fid"]
+
+
+def figures(values: dict[tuple[int, int], float]) -> list[dict[str, Any]]:
+    """Rows of one figure by draw and seed, each with an interval of ± its draw + 1."""
+    keys = {"labels": "4/class", "method": "cg", "metric": "intra-fid", "class": None}
+    return [
+        {
+            **keys,
+            "label_seed": draw,
+            "seed": seed,
+            "value": value,
+            "low": value - draw - 1,
+            "high": value + draw + 1,
+        }
+        for (draw, seed), value in values.items()
+    ]
+
+
+def test_the_seeds_of_a_draw_are_one_repeat_and_draws_are_the_repeats() -> None:
+    """Draws that differ by far more than seeds: 30 values know no more than their three draws."""
+    rng = np.random.default_rng(0)
+    values = {
+        (draw, seed): 10 + 3 * draw + rng.uniform() for draw in range(3) for seed in range(10)
+    }
+    (found,) = averaged(figures(values))
+    means = [np.mean([v for (d, _), v in values.items() if d == draw]) for draw in range(3)]
+    half = stats.t.ppf(0.975, 2) * stats.sem(means)
+    ends = np.mean(means) - half, np.mean(means) + half
+    assert (found["value"], found["low"], found["high"]) == pytest.approx((np.mean(means), *ends))
+    assert found["repeats"] == 30
+    of_one = {key: value for key, value in values.items() if key[0] == 1}
+    (found,) = averaged(figures(of_one))  # of one draw the seeds are what there is
+    half = stats.t.ppf(0.975, 9) * stats.sem(list(of_one.values()))
+    assert found["high"] - found["low"] == pytest.approx(2 * half)
+
+
+def test_repeats_that_agree_to_the_last_digit_are_not_certain() -> None:
+    (found,) = averaged(figures({(0, 0): 5.0, (1, 1): 5.0}))
+    assert (found["low"], found["high"]) == (3.0, 7.0)
+    same = figures({(0, 0): 5.0, (1, 1): 5.0})
+    more = [row | {"method": "lpg", "value": row["value"] - 0.1} for row in same]
+    assert differences([*same, *more], METRICS) is None
 
 
 def test_differences_are_paired_by_repeat() -> None:
