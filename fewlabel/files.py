@@ -5,7 +5,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -16,7 +16,9 @@ from fewlabel.errors import UserError
 
 __all__ = [
     "append_line",
+    "file_stems",
     "locked",
+    "printable",
     "remove_leftovers",
     "replacing",
     "replacing_folder",
@@ -24,6 +26,7 @@ __all__ = [
     "write_text",
 ]
 
+_LONGEST_STEM = 100  # bytes; file names end at 255
 _LEFTOVER = re.compile(r"\.(.+-[0-9a-f]{8}(\.\w+)?|.+\.new)")
 
 
@@ -109,6 +112,29 @@ def locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def file_stems(names: Iterable[str]) -> list[str]:
+    """What the files of these names, such as classes, begin with: one name each, safe anywhere.
+
+    Letters, digits, spaces and ``-_.()+`` stay, anything else becomes ``_``, and so does a leading
+    dot. A name that is taken, or is too long for a file, gets its number.
+    """
+    stems: list[str] = []
+    taken: set[str] = set()
+    for number, name in enumerate(names):
+        stem = re.sub(r"[^\w \-.()+]|^\.", "_", name).strip() or "_"
+        short = stem.encode()[:_LONGEST_STEM].decode(errors="ignore")
+        if short != stem or stem.casefold() in taken:  # some file systems fold case
+            stem = f"{short}-{number}"
+        taken.add(stem.casefold())
+        stems.append(stem)
+    return stems
+
+
+def printable(name: str) -> str:
+    """The name of a file even if it is in another encoding than the system's."""
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -28,7 +28,7 @@ from fewlabel import methods
 from fewlabel.config import Config, read_yaml, validated
 from fewlabel.data import Splits
 from fewlabel.errors import UserError
-from fewlabel.files import append_line, locked, write_json, write_text
+from fewlabel.files import append_line, locked, remove_leftovers, write_json, write_text
 from fewlabel.training.best import validation_loss
 from fewlabel.training.checkpoint import Checkpoints
 
@@ -60,17 +60,30 @@ class RunFolder:
         if self.path.exists() and not self.path.is_dir():
             raise UserError(f"{self.path} is a file, not a folder; give another --out")
         if self.path.exists() and not self.exists:
-            others = [path for path in self.path.iterdir() if not path.name.startswith(".")]
-            if others and not (self.path / "labels.json").is_file():  # else: stopped in between
+            others = [path.name for path in self.path.iterdir() if path.name[0] != "."]
+            if others and not (others == ["labels.json"] and self._holds_splits()):
                 raise UserError(f"{self.path} holds other files and is no run; give another --out")
         write_json(self.path / "labels.json", splits.to_json())
         provenance = {"versions": _versions(), "revision": _revision()}
         text = config.to_yaml() + yaml.safe_dump(provenance, sort_keys=False)
         write_text(self.path / "config.yaml", text)
 
+    def _holds_splits(self) -> bool:
+        """Whether a run was begun here and stopped before its configuration was written."""
+        try:
+            self.read_splits()
+        except UserError:
+            return False
+        return True
+
     def locked(self) -> AbstractContextManager[None]:
         """Keep other processes from training in the folder; see `files.locked`."""
         return locked(self.path)
+
+    def remove_leftovers(self) -> None:
+        """Remove what a killed training left half-written, beside its checkpoints."""
+        for folder in (self.path, self.path / "sheets"):
+            remove_leftovers(folder)
 
     def read_config(self) -> Config:
         """The configuration.

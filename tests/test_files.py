@@ -5,7 +5,14 @@ from pathlib import Path
 import pytest
 
 from fewlabel.errors import UserError
-from fewlabel.files import replacing, replacing_folder, write_json, write_text
+from fewlabel.files import (
+    file_stems,
+    locked,
+    replacing,
+    replacing_folder,
+    write_json,
+    write_text,
+)
 
 
 def test_the_file_appears_whole_and_alone(tmp_path: Path) -> None:
@@ -51,6 +58,37 @@ def fill(folder: Path, text: str, fail: bool = False) -> None:
         (temporary / f"{text}.txt").write_text(text)
         if fail:
             raise RuntimeError("half way")
+
+
+def test_names_of_classes_make_safe_names_of_files(tmp_path: Path) -> None:
+    names = [
+        "heron",
+        "../../x",
+        "/etc/x",
+        "a/b",
+        "a_b",
+        "A_B",
+        ".h",
+        "é" * 200,
+        "é" * 201,
+        "",
+        "日",
+    ]
+    stems = file_stems(names)
+    for stem in stems:
+        (tmp_path / f"{stem}-0000.png").write_text(stem)
+    assert len({stem.casefold() for stem in stems}) == len(names)
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(f"{s}-0000.png" for s in stems)
+    assert (stems[0], stems[3], stems[-1]) == ("heron", "a_b", "日")
+    assert not any(stem.startswith(".") for stem in stems)
+
+
+def test_a_folder_has_one_process_at_a_time(tmp_path: Path) -> None:
+    folder = tmp_path / "f"
+    with locked(folder), pytest.raises(UserError, match="another process"), locked(folder):
+        pass
+    with locked(folder):  # and is free again
+        pass
 
 
 def test_a_folder_is_replaced_as_a_whole(tmp_path: Path) -> None:

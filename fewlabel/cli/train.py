@@ -1,5 +1,6 @@
 """`fewlabel train`."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -129,5 +130,6 @@ def train(
         print_json(summary(run.folder))
         return
     say(f"{out} is trained. Next:")
-    say(f"  fewlabel sample {out} --label {run.class_names[0]} -n 64")
-    say(f"  fewlabel evaluate {out} --scale 1,2,4")
+    asked = ["sample", str(out), "--label", run.class_names[0], "-n", "64"]
+    for words in (asked, ["evaluate", str(out), "--scale", "1,2,4"]):
+        say(f"  {shlex.join(['fewlabel', *words])}")

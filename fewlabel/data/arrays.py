@@ -51,7 +51,7 @@ def _read(path: Path) -> dict[str, NDArray]:
     try:
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, AttributeError) as error:
+    except Exception as error:  # of a damaged header the parser may raise anything
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(
             f"{path} is no readable .npz of plain arrays ({reason}): write it again "

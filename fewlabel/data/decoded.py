@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -50,6 +51,7 @@ FORMAT_VERSION = 2
 """Part of every key: raise it when the same files would decode to other pixels."""
 
 _ROWS_AT_ONCE = 256
+_DAY = 24 * 3600
 _SIZES = 200  # as many different ones are counted, so that they do not fill the memory
 
 _OfFile = tuple[NDArray[np.uint8], tuple[int, int]] | str
@@ -243,6 +245,9 @@ def _scratch_folder(cache: Path, n_bytes: int) -> tempfile.TemporaryDirectory[st
     """
     try:
         cache.mkdir(parents=True, exist_ok=True)
+        for left in cache.glob("decoding-*"):  # by a process that was killed
+            if time.time() - left.stat().st_mtime > _DAY:
+                shutil.rmtree(left, ignore_errors=True)
         free = shutil.disk_usage(cache).free
         if free < n_bytes:
             raise UserError(

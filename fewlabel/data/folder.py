@@ -23,6 +23,7 @@ from fewlabel.data.images import SUFFIXES, check_size
 from fewlabel.data.label_table import TABLE, labels_of
 from fewlabel.data.listing import Listing, Names
 from fewlabel.errors import UserError
+from fewlabel.files import printable
 
 __all__ = ["open_folder"]
 
@@ -115,6 +116,9 @@ def _by_class(root: Path) -> Listing:
     subfolders = sorted(p.name for p in root.iterdir() if p.is_dir() and p.name[0] != ".")
     flat = sorted(p.name for p in root.iterdir() if p.is_file() and _is_image(p.name))
     class_names = tuple(name for name in subfolders if name not in _UNLABELLED_FOLDERS)
+    for name in class_names:
+        if (shown := printable(name)) != name:
+            raise UserError(f"the name of the class folder {root}/{shown} is not UTF-8: rename it")
     unlabelled = [(UNLABELLED, name) for name in subfolders if name in _UNLABELLED_FOLDERS]
     counts: list[tuple[int, int]] = []
 

@@ -192,7 +192,7 @@ def _labels_of(columns: list[Any]) -> tuple[NDArray[np.int64], tuple[str, ...]]:
 
     column = pa.chunked_array([chunk for column in columns for chunk in column.chunks])
     if pa.types.is_integer(column.type):
-        labels = pc.fill_null(column, UNLABELLED).to_numpy().astype(np.int64)
+        labels = pc.fill_null(column.cast(pa.int64()), UNLABELLED).to_numpy().astype(np.int64)
         labels = np.maximum(labels, UNLABELLED)
         return labels, tuple(map(str, range(int(labels.max(initial=UNLABELLED)) + 1)))
     names = sorted(text for text in pc.unique(column).to_pylist() if text is not None)

@@ -23,6 +23,7 @@ from fewlabel.files import write_text
 from fewlabel.metrics.intervals import Estimate
 from fewlabel.pictures.grid import class_grid
 from fewlabel.report.comparison_page import comparison_page
+from fewlabel.report.held_out import held_out_in_words
 from fewlabel.report.label_curves import label_sweep
 from fewlabel.report.noise import by_noise_level, reliability_diagrams
 from fewlabel.report.page import Figure, write_page
@@ -137,7 +138,7 @@ def _figures(
         ]
     noisy = [row for row in reported if row.get("sigma") is not None]
     if noisy:
-        caption = "Classifiers on noisy test images, by the noise level σ/α."
+        caption = "Classifiers on noisy held-out images, by the noise level σ/α."
         found["Classifiers"] = [
             _drawn(
                 out / "noise", caption, lambda path: by_noise_level(noisy, path, OF_CLASSIFIERS)
@@ -227,8 +228,7 @@ def _facts(out: Path, shown: Sequence[Row], protocol: Protocol) -> dict[str, str
         splits = run.splits
         facts = {
             "data": f"{splits.data}: {len(splits.train)} training examples, "
-            f"{len(splits.validation)} to choose by, {len(splits.test)} to test judge and "
-            "classifiers",
+            + held_out_in_words(splits, "to choose by", "judge and classifiers"),
             "preset": run.config.preset,
         } | facts
     facts |= {

@@ -18,6 +18,7 @@ from fewlabel.metrics.intervals import Estimate
 from fewlabel.metrics.report import Report
 from fewlabel.pictures.grid import class_grid
 from fewlabel.report.figures import scale_sweep
+from fewlabel.report.held_out import held_out_in_words
 from fewlabel.report.page import Figure, Page, Section, write_page
 from fewlabel.report.run_page import labelled_examples
 from fewlabel.report.table import Column, Comparison
@@ -151,8 +152,8 @@ def _page(
     name, labels, splits = run.dataset.name, run.config.labels, run.splits
     report = next(iter(reports.values()))
     facts = {
-        "data": f"{name}: {len(splits.train)} training images, {len(splits.validation)} held "
-        f"out to choose the scale, {len(splits.test)} to test the judge",
+        "data": f"{name}: {len(splits.train)} training images; held out are "
+        + held_out_in_words(splits, "to choose the scale", "the judge"),
         "labels": f"{len(splits.labelled)} of them carry a label "
         f"({labels}, about {round(len(splits.labelled) / len(splits.class_names))} a class)",
         "score model": "one, trained on all training images without labels, for both methods",

@@ -1,5 +1,6 @@
 """The model card of an exported run: what it is, its figures, and how to sample from it."""
 
+import shlex
 from typing import Any
 
 from fewlabel.interop.diffusers_folder import EDM_PIPELINE
@@ -67,7 +68,7 @@ def card(run: Run, kind: str) -> str:
         how,
     ]
     if run.method.classifier:
-        parts.append(_CLASSIFIER.format(first=run.class_names[0]).strip())
+        parts.append(_CLASSIFIER.format(first=shlex.quote(run.class_names[0])).strip())
         parts.append("Classes, in order: " + ", ".join(run.class_names) + ".")
     if document["validation"]:
         parts += ["## Figures on held-out examples", _figures(document)]

@@ -16,6 +16,17 @@ from fewlabel.run_folder import RunFolder
 
 __all__ = ["import_model"]
 
+_NUMBERS = {
+    "sigma_min": 0.01,
+    "sigma_max": 50,
+    "beta_min": 0.1,
+    "beta_max": 20,
+    "beta_start": 0.0001,
+    "beta_end": 0.02,
+    "num_train_timesteps": 1000,
+}
+"""Settings that are numbers, and a usual value."""
+
 _FILES = ("*.json", "*.safetensors", "*.bin")  # no code
 
 
@@ -64,6 +75,8 @@ def _settings(texts: Iterable[str], known: tuple[str, ...]) -> dict[str, Any]:
             found[key] = value
         except yaml.YAMLError:
             raise UserError(f"--set {text}: the value is not YAML; quote it") from None
+        if key in _NUMBERS and not isinstance(found[key], int | float):
+            raise UserError(f"--set {text}: give a number, such as {key}={_NUMBERS[key]}")
     return found
 
 

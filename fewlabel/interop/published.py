@@ -103,7 +103,9 @@ def _exploding(
         ends = {"sigma_min": float(found.min()), "sigma_max": float(found.max())}
     ends |= {key: float(settings[key]) for key in ("sigma_min", "sigma_max") if key in settings}
     if len(ends) < 2:
-        raise UserError(f"{path} tells no noise levels: give --set sigma_min=… sigma_max=…")
+        raise UserError(
+            f"{path} tells no noise levels: give --set sigma_min=0.01 --set sigma_max=50"
+        )
     return {"name": "ve", **{key: float(f"{2 * value:.6g}") for key, value in ends.items()}}
 
 

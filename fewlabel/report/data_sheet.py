@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from fewlabel.batch import UNLABELLED
 from fewlabel.data import Dataset
+from fewlabel.files import printable
 from fewlabel.pictures.grid import class_grid
 from fewlabel.pictures.scatter import scatter
 from fewlabel.randomness import generator_for
@@ -38,7 +39,7 @@ def describe(dataset: Dataset) -> dict[str, Any]:
         "unlabelled": counts[0],
         "test": 0 if dataset.test is None else len(dataset.test),
         "broken": len(dataset.skipped),
-        "broken_files": [_printable(name) for name in dataset.skipped[:_NAMED]],
+        "broken_files": [printable(name) for name in dataset.skipped[:_NAMED]],
     }
 
 
@@ -66,11 +67,6 @@ def draw_sheet(dataset: Dataset, path: Path) -> Path:
     if of_images:
         return class_grid({title: blocks}, path, title=dataset.name)
     return scatter(blocks, path, f"{dataset.name}: {title}")
-
-
-def _printable(name: str) -> str:
-    """The name of a file even if it is in another encoding than the system's."""
-    return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _some(dataset: Dataset, label: int, n: int) -> NDArray[np.int64]:

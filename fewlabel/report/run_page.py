@@ -17,6 +17,7 @@ from fewlabel.pictures.scatter import scatter
 from fewlabel.report.curves import training_curves
 from fewlabel.report.evaluation import figures_by_class, figures_by_draw, uncontested
 from fewlabel.report.figures import scale_sweep
+from fewlabel.report.held_out import held_out_in_words
 from fewlabel.report.measures import measure
 from fewlabel.report.page import Figure, Page, Section, write_page
 from fewlabel.report.table import Comparison, Entry
@@ -124,7 +125,7 @@ def _facts(run: Run) -> dict[str, str]:
         "data": f"{config.data}: {examples['train']} training examples of {shape}, "
         f"{len(run.class_names)} classes",
         "labels": f"{examples['labelled']} training examples carry one ({config.labels})",
-        "held out": f"{examples['validation']} to validate, {examples['test']} to test the judge",
+        "held out": held_out_in_words(run.splits, "to validate", "the judge"),
         "method": config.method,
         "noise": _noise(config.process),
         "preset": config.preset,

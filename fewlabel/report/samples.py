@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fewlabel import launched
 from fewlabel.errors import UserError
-from fewlabel.files import replacing
+from fewlabel.files import file_stems, replacing
 from fewlabel.pictures.grid import class_grid, image_grid, save_images
 from fewlabel.pictures.scatter import scatter
 from fewlabel.progress import track
@@ -94,9 +94,9 @@ def _write_images(
     """Each image, a grid of each class, and the grid of the first of every class."""
     files: list[Path] = []
     grids: list[Path] = []
-    for name, images in by_class.items():
-        files += save_images(images, folder, name)
-        grids.append(image_grid(images, folder / f"grid-{name}.png", f"{name}: {title}"))
+    for stem, (name, images) in zip(file_stems(by_class), by_class.items(), strict=True):
+        files += save_images(images, folder, stem)
+        grids.append(image_grid(images, folder / f"grid-{stem}.png", f"{name}: {title}"))
     shown = {name: images[:_COLUMNS] for name, images in by_class.items()}
     return files, grids, class_grid({title: shown}, folder / "grid.png")
 

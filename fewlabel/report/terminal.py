@@ -1,6 +1,11 @@
 """Tables for the terminal."""
 
+from typing import TYPE_CHECKING
+
 from fewlabel.report.table import TIED, Cell, Comparison, groups, notes
+
+if TYPE_CHECKING:
+    from rich.text import Text
 
 __all__ = ["print_table"]
 
@@ -13,6 +18,7 @@ def print_table(comparison: Comparison) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     console = Console(highlight=False)
     if not console.is_terminal:
@@ -26,14 +32,17 @@ def print_table(comparison: Comparison) -> None:
         table.add_column(column.title, justify="right")
     for group in shown:
         for i, (name, cells) in enumerate(group.rows.items()):
-            first = [group.name if i == 0 else ""] * grouped
-            table.add_row(*first, name, *map(_text, cells), end_section=i == len(group.rows) - 1)
+            first = [Text(group.name if i == 0 else "")] * grouped
+            row = [*first, Text(name), *map(_text, cells)]  # a name may look like markup
+            table.add_row(*row, end_section=i == len(group.rows) - 1)
     console.print(table)
     for line in (comparison.caption, *notes(comparison)):
         console.print(line, markup=False)
 
 
-def _text(cell: Cell) -> str:
-    marked = {"best": f"[bold]{cell.text}[/bold]", "tied": f"{TIED} {cell.text}"}
-    text = marked.get(cell.mark, cell.text)
-    return f"{text} ({cell.interval})" if cell.interval else text
+def _text(cell: Cell) -> "Text":
+    from rich.text import Text
+
+    tied = f"{TIED} " if cell.mark == "tied" else ""
+    text = Text(tied + cell.text, "bold" if cell.mark == "best" else "")
+    return text + Text(f" ({cell.interval})") if cell.interval else text

@@ -95,6 +95,8 @@ def plan(
     if "data" not in asked:
         raise UserError("no data: name a built-in dataset or a folder, as in `train digits`")
     asked.setdefault("method", methods.DEFAULT)
+    if str(asked.get("labels")).lower().endswith(".csv"):
+        asked["labels"] = str(Path(asked["labels"]).expanduser().resolve())
     of_request = {key: asked[key] for key in Request.model_fields if key in asked}
     request = validated(of_request, "configuration", Request)
     methods.find_method(request.method)

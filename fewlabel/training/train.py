@@ -122,6 +122,8 @@ def train(
     accelerator.wait_for_everyone()
     alone = folder.locked() if accelerator.is_main_process else nullcontext()
     with alone, _stop_signals() as stop:
+        if accelerator.is_main_process:
+            folder.remove_leftovers()
         for stage in methods.find_method(planned.config.method).stages:
             accelerator = start_accelerator(*on_device)  # each stage scales its loss by itself
             _train_stage(stage, planned, folder, accelerator, stop, tensorboard)
@@ -179,7 +181,8 @@ def _check_settings_of(folder: RunFolder, planned: Plan) -> None:
     """Refuse a folder that holds another run."""
     if not folder.exists:
         return
-    folder.read_splits().check(planned.dataset, f"run folder {folder}")
+    splits = folder.read_splits()
+    splits.check(planned.dataset, f"run folder {folder}")
     before, now = (_flat(c.model_dump()) for c in (folder.read_config(), planned.config))
     for key in sorted(before | now, key=lambda key: (key.count("."), key)):
         if before.get(key) != now.get(key):
@@ -187,6 +190,11 @@ def _check_settings_of(folder: RunFolder, planned: Plan) -> None:
                 f"{folder} is another run: there {key} is {before.get(key)}, now it is "
                 f"{now.get(key)}; choose another --out, or the same settings to go on with it"
             )
+    if splits != planned.splits:
+        raise UserError(
+            f"{folder} was begun with other labels than {planned.config.labels} gives now; choose "
+            "another --out, or give the same labels to go on with it"
+        )
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

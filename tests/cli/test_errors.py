@@ -202,6 +202,24 @@ def test_train_into_what_is_no_run(cli: Cli, tmp_path: Path) -> None:
     assert (tmp_path / "file").read_text() == "mine"
 
 
+def test_train_into_a_folder_with_labels_of_another_kind(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "labels.json").write_text('{"classes": ["a"]}')
+    assert_refused(cli("train", "digits", "--out", tmp_path), "holds other files")
+    assert (tmp_path / "labels.json").read_text() == '{"classes": ["a"]}'
+
+
+def test_train_on_after_the_labels_changed(
+    cli: Cli, pets: Path, tmp_path: Path, tiny_train: Arguments
+) -> None:
+    """Other rows in the same CSV would train on what the run holds out."""
+    labels, out = tmp_path / "few.csv", tmp_path / "run"
+    labels.write_text("file\ncat/0.png\ndog/0.png\n")
+    given = tiny_train(out, "--labels", str(labels), "--method", "cg", data=str(pets))
+    assert cli(*given).status == 0
+    labels.write_text("file\ncat/0.png\ndog/0.png\ndog/1.png\n")
+    assert_refused(cli(*given), "begun with other labels", "few.csv", "choose another --out")
+
+
 @pytest.mark.parametrize("command", ["sample", "evaluate", "info"])
 def test_what_is_no_run(cli: Cli, tmp_path: Path, command: str) -> None:
     assert_refused(cli(command, tmp_path / "gone"), str(tmp_path / "gone"), "no run folder")

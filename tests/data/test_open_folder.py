@@ -234,6 +234,15 @@ def test_a_wrong_layout_is_explained(
         open_folder(root)
 
 
+def test_a_class_whose_name_cannot_be_shown_is_refused(
+    make_folder: MakeFolder, refuses: Refuses
+) -> None:
+    root = make_folder({"a/1.png": grey(1)})
+    os.mkdir(os.fsencode(root) + b"/caf\xe9")
+    with refuses("caf\\udce9 is not UTF-8", "rename it"):
+        open_folder(root)
+
+
 def test_what_is_no_folder_is_refused(tmp_path: Path, refuses: Refuses) -> None:
     with refuses("nowhere does not exist", "check the path"):
         open_folder(tmp_path / "nowhere")

@@ -69,6 +69,14 @@ def test_labels_may_be_texts(tmp_path: Path) -> None:
     np.testing.assert_array_equal(dataset.labels, [-1, *LABELS[1:]])
 
 
+def test_labels_may_be_of_any_kind_of_integer(tmp_path: Path) -> None:
+    labels = [None, *LABELS[1:]]
+    saved = made(slice(20), labels, datasets.Value("uint8")).rename_column("kind", "label")
+    saved.save_to_disk(tmp_path / "saved")
+    dataset = open_dataset(f"hf:{tmp_path / 'saved'}")
+    np.testing.assert_array_equal(dataset.labels, [-1, *LABELS[1:]])
+
+
 def test_a_folder_of_parquet_files(tmp_path: Path) -> None:
     (tmp_path / "files").mkdir()
     made(slice(12)).to_parquet(tmp_path / "files" / "train-0.parquet")

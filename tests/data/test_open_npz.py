@@ -96,6 +96,23 @@ def test_refuses(tmp_path: Path, arrays: dict[str, NDArray], fragments: list[str
     assert all(fragment in message for fragment in fragments), message
 
 
+@pytest.mark.parametrize("damage", ["cut", "flipped", "one array"])
+def test_a_damaged_file_is_named(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "data.npz"
+    np.savez_compressed(path, vectors=np.arange(4000.0).reshape(2000, 2), labels=np.arange(2000))
+    content = bytearray(path.read_bytes())
+    if damage == "cut":
+        path.write_bytes(content[: len(content) // 2])
+    elif damage == "flipped":
+        content[200:240] = bytes(40)
+        path.write_bytes(content)
+    else:
+        with path.open("wb") as file:
+            np.save(file, np.zeros((3, 2)))
+    with pytest.raises(UserError, match=r"data.npz is no readable .npz .* write it again"):
+        open_dataset(path)
+
+
 class Bomb:
     """An object whose unpickling would leave a trace."""
 

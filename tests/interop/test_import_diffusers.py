@@ -163,6 +163,7 @@ def test_what_cannot_be_imported(cli: Cli, tmp_path: Path) -> None:
 
     refused("beta_schedul", "keys are", options=("--set", "beta_schedul=linear"))
     refused("quadratic", options=("--set", "beta_schedule=quadratic"))
+    refused("beta_end=wide", "give a number", options=("--set", "beta_end=wide"))
     refused("flow", "prediction_type", options=("--set", "prediction_type=flow"))
     weights, config = folder / WEIGHTS, folder / "unet" / "config.json"
     whole, kept = weights.read_bytes(), config.read_text()

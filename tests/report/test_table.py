@@ -11,12 +11,14 @@ from fewlabel.report.table import (
     Cell,
     Column,
     Comparison,
+    Entry,
     Failed,
     groups,
     notes,
     to_csv,
     to_markdown,
 )
+from fewlabel.report.terminal import print_table
 
 ACCURACY = Column("accuracy ↑", "largest", ".0%")
 FID = Column("FID ↓", "smallest", ".1f")
@@ -142,3 +144,13 @@ def test_a_row_must_fit_the_columns(render: object) -> None:
     short = Comparison("", "method", [ACCURACY, FID], {"cg": ["1"]})
     with pytest.raises(UserError, match="row 'cg' has 1 cells for 2 columns"):
         render(short)  # type: ignore[operator]
+
+
+def test_a_name_that_looks_like_markup_is_shown_as_it_is(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    rows: dict[str, list[Entry]] = {name: ["1"] for name in ("[background]", "[/x]")}
+    print_table(Comparison("", "class", [Column("n")], rows))
+    shown = capsys.readouterr().out
+    assert "[background]" in shown
+    assert "[/x]" in shown
