@@ -254,7 +254,7 @@ METHODS: dict[str, Method] = {
         teacher="classifier",
     ),
     "dpt-lp": Method(
-        "classifier-free guidance on all data with propagated labels (--teacher RUN: features)",
+        "classifier-free guidance on all data with propagated labels (--teacher features:RUN)",
         "You et al. 2023, arXiv 2302.10586, with the teacher of lpg",
         _conditional("labelled", _DROPOUT),
         guidance="classifier-free",

@@ -5,6 +5,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -228,3 +229,58 @@ def test_a_score_model_that_was_not_trained_yet_is_refused_before_anything_is_wr
     assert refused.status == 2
     assert f"{copied_run} has no score model yet" in refused.err
     assert not out.exists()
+
+
+def test_a_score_model_that_saw_what_is_held_out_is_refused(tmp_path: Path) -> None:
+    """A CSV lists what the data alone would hold out; other runs would choose by those images."""
+    rng = np.random.default_rng(0)
+    for name in ("cat", "dog"):
+        (tmp_path / "pets" / name).mkdir(parents=True)
+        for i in range(10):
+            pixels = rng.integers(0, 255, (8, 8), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "pets" / name / f"{i}.png")
+    data = str(tmp_path / "pets")
+    plain = plan(data, options={"method": "cg"})
+    assert plain.dataset.files is not None
+    held_out = [plain.dataset.files[i] for i in plain.splits.validation]
+    listed = tmp_path / "listed.csv"
+    listed.write_text("\n".join(["file", *held_out]))
+    one_step = {"steps": 1, "overrides": ["score.sheet_every=0"], "device": "cpu"}
+    run = train(data, out=tmp_path / "a", method="cg", labels=str(listed), **one_step)
+    score = run.folder.path
+    said = rf"{score} was trained on {len(held_out)} examples that are held out here"
+    with pytest.raises(UserError, match=said):
+        plan(data, options={"method": "cg"}, score=score)
+    given = plan(data, options={"method": "cg", "labels": str(listed)}, score=score)
+    assert given.config.score_from == str(score)
+
+
+@pytest.mark.parametrize(
+    ("given", "fits"),
+    [
+        (("process={name: ve, sigma_min: 0.01, sigma_max: 50}",), True),
+        (("process={name: ve}", "classifier.process.sigma_min=0.1"), False),
+        (("process={name: vp}", "classifier.process.beta_max=10"), False),
+        (("process={name: vp}", "classifier.process.epsilon=0.01"), True),
+        (("classifier.process.p_mean=0.5",), True),
+    ],
+)
+def test_a_time_is_the_same_noise_for_score_model_and_classifier(
+    given: tuple[str, ...], fits: bool
+) -> None:
+    if fits:
+        resolved(*given)
+    else:
+        with pytest.raises(UserError, match=r"classifier.process: at the time .* for both"):
+            resolved(*given)
+
+
+def test_vectors_far_from_0_are_refused(tmp_path: Path) -> None:
+    """Sampling begins at N(0, (10 σ_data)²), which data around 300 ± 5 have never been in."""
+    rng, labels = np.random.default_rng(0), np.arange(400) % 2
+    for name, centre in {"near": 10.0, "far": 300.0}.items():
+        vectors = centre + 5 * rng.standard_normal((400, 3))
+        np.savez(tmp_path / f"{name}.npz", vectors=vectors, labels=labels)
+    resolved(data=str(tmp_path / "near.npz"))
+    with pytest.raises(UserError, match=r"vectors lie around 299.9, 58.9 times their spread .* subtract their mean"):
+        resolved(data=str(tmp_path / "far.npz"))

@@ -19,6 +19,7 @@ from fewlabel.metrics.intervals import Estimate, bootstrap, proportion
 from fewlabel.metrics.judge import held_out
 from fewlabel.randomness import generator_for
 from fewlabel.run import Run
+from fewlabel.training.given_teacher import FEATURES
 from fewlabel.training.train import train
 from fewlabel.training.validation import spread_out
 
@@ -236,13 +237,14 @@ def _trained(cell: Cell, protocol: Protocol, out: Path, score: str | None) -> Ru
     overrides = [*protocol.overrides, f"label_seed={cell.label_seed}"]
     if setting and cell.weight is not None:
         overrides.append(f"{setting[0]}={cell.weight!r}")
+    features = f"{FEATURES}{score}" if method.needs_teacher else None  # its labels are others
     return train(
         protocol.data,
         out=out / "runs" / cell.folder,
         method=cell.method,
         labels=cell.labels,
         score=score if method.shares_score else None,
-        teacher=protocol.teacher_of(cell.method) or (score if method.needs_teacher else None),
+        teacher=protocol.teacher_of(cell.method) or features,
         seed=cell.seed,
         exist_ok=True,
         **settings | {"overrides": overrides},

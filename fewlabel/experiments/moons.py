@@ -11,13 +11,10 @@ from torch import Tensor
 from fewlabel import guidance, samplers
 from fewlabel.classifier import NoisyClassifier
 from fewlabel.data.moons import load_moons
-from fewlabel.errors import UserError
 from fewlabel.metrics.score_error import Fields
 from fewlabel.oracle import GaussianMixture, point_cloud
-from fewlabel.run import Run, load
-from fewlabel.run_folder import RunFolder, summary
+from fewlabel.run import Run
 from fewlabel.score import ScoreModel
-from fewlabel.training.plan import plan
 from fewlabel.training.train import train
 
 __all__ = [
@@ -86,13 +83,6 @@ def finished_run(
     """
     if score is not None:
         overrides = [text for text in overrides if text.startswith("classifier.")]
-    folder = RunFolder(out)
-    if folder.exists and summary(folder)["state"] == "finished":
-        options = {"method": method, "labels": labels, "seed": seed}
-        asked = plan("moons", options=options, score=score, overrides=overrides)
-        if asked.config != folder.read_config():
-            raise UserError(f"{folder} was made with other settings; choose another --out")
-        return load(out, "cpu")
     return train(
         "moons",
         out=out,
@@ -102,6 +92,7 @@ def finished_run(
         score=score,
         overrides=overrides,
         device="cpu",
+        exist_ok=True,
     )
 
 

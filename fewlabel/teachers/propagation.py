@@ -40,10 +40,12 @@ def neighbour_graph(features: NDArray[np.float32], neighbours: int = 8) -> "csr_
     squares = graph.data.astype(np.float64) ** 2
     last = squares.reshape(n, neighbours).max(1)
     scale = np.sqrt(last[graph.row] * last[graph.col])
-    weights = np.exp(-np.divide(squares, scale, out=np.zeros_like(squares), where=scale > 0))
+    beside_copies = np.where(squares > 0, np.inf, 0.0)  # where d_i or d_j is 0
+    weights = np.exp(-np.divide(squares, scale, out=beside_copies, where=scale > 0))
     one_way = sparse.csr_array((weights, (graph.row, graph.col)), shape=(n, n))
     both = one_way.maximum(one_way.T)
-    normal = sparse.diags_array(both.sum(1) ** -0.5)
+    sums = both.sum(1)
+    normal = sparse.diags_array(np.divide(1, np.sqrt(sums), out=np.zeros(n), where=sums > 0))
     return normal @ both @ normal
 
 

@@ -13,16 +13,19 @@ from fewlabel.data.dataset import in_words
 from fewlabel.data.probability_table import probabilities_of
 from fewlabel.errors import UserError
 from fewlabel.extractors import dataset_features, is_named, named_extractor
-from fewlabel.methods import METHODS, find_method
+from fewlabel.methods import METHODS, Stage, find_method
 from fewlabel.progress import track
 from fewlabel.run_folder import RunFolder
 from fewlabel.teachers import half_whitened, spread_labels
 
-__all__ = ["is_run", "probabilities_from", "resolved", "spread"]
+__all__ = ["FEATURES", "is_run", "probabilities_from", "resolved", "spread"]
+
+FEATURES = "features:"
+"""What stands before a run of which the score model's features alone are used."""
 
 
 def is_run(source: str) -> bool:
-    """Whether this is the folder of a run rather than a table or a vision model."""
+    """Whether this is a run, or its features, rather than a table or a vision model."""
     return not (_is_table(source) or is_named(source))
 
 
@@ -44,8 +47,11 @@ def resolved(source: str, method: str, dataset: Dataset, splits: Splits) -> str:
         return f"{kind}:{here.resolve()}" if here.exists() else source
     if _is_table(source):
         probabilities_of(dataset, splits.indices("unlabelled"), Path(source).expanduser())
+    elif source.startswith(FEATURES):
+        _check_run(Path(rest), dataset, asked="score")
+        return f"{FEATURES}{Path(rest).expanduser().resolve()}"
     else:
-        _check_run(Path(source), dataset)
+        _check_run(Path(source), dataset, asked="classifier")
     return str(Path(source).expanduser().resolve())
 
 
@@ -83,10 +89,11 @@ def _is_table(source: str) -> bool:
     return source.lower().endswith(".csv")
 
 
-def _check_run(folder: Path, dataset: Dataset) -> None:
+def _check_run(folder: Path, dataset: Dataset, asked: Stage) -> None:
     source = RunFolder(folder).read_config()
     teaches = find_method(source.method)
-    if not (teaches.classifier or teaches.shares_score):
+    classifier = bool(teaches.classifier) and asked == "classifier"
+    if not (classifier or teaches.shares_score):
         raise UserError(
             f"{folder} is a run of {source.method}, which has neither a classifier nor an "
             "unconditional score model; give a run of uncond or lpg"
@@ -97,7 +104,7 @@ def _check_run(folder: Path, dataset: Dataset) -> None:
             f"{in_words(dataset.shape)}; give --size {source.size} or another run"
         )
     names = RunFolder(folder).read_splits().class_names
-    if teaches.classifier and names != dataset.class_names:
+    if classifier and names != dataset.class_names:
         raise UserError(
             f"the teacher {folder} knows the classes {', '.join(names)}, {dataset.name} has "
             f"{', '.join(dataset.class_names)}; give another run"

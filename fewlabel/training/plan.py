@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 import yaml
 
 from fewlabel import methods, presets, process
@@ -106,7 +108,7 @@ def plan(
     asked["preset"] = request.preset or presets.preset_for(dataset.shape)
     source, shared = score or asked.get("score_from"), {}
     if source:
-        shared = _shared_score(Path(source), request.method, dataset)
+        shared = _shared_score(Path(source), request.method, dataset, splits)
         asked |= shared
     if named := teacher or asked.get("teacher"):
         asked["teacher"] = given_teacher.resolved(named, request.method, dataset, splits)
@@ -116,12 +118,15 @@ def plan(
         values["size"] = dataset.shape[-1]
     values = merged(_default_weights(asked["method"]), values) | shared
     resolved = validated(values, "configuration", Config)
-    process.from_config(resolved.process | resolved.classifier.process)
+    _check_processes(resolved)
     _check_weights(resolved)
     _check_shares(resolved, splits)
     return Plan(resolved, dataset, splits)
 
 
+_TIMES = 5
+_OF_CENTRE = 10_000
+_FARTHEST = 5.0
 _FROM_DATA = ("size", "shape", "sigma_data")
 
 
@@ -142,7 +147,28 @@ def _spread(dataset: Dataset, splits: Splits) -> float:
     spread = float(f"{dataset.spread(splits.train):.6g}")
     if spread == 0:
         raise UserError(f"{dataset.name}: all values are the same (constant); check the data")
+    if len(dataset.shape) == 1:
+        centre = float(dataset.examples(splits.train[:_OF_CENTRE]).mean())
+        if abs(centre) > _FARTHEST * spread:
+            raise UserError(
+                f"{dataset.name}: the vectors lie around {centre:.4g}, {abs(centre) / spread:.3g} "
+                "times their spread from 0, where sampling begins: subtract their mean"
+            )
     return spread
+
+
+def _check_processes(config: Config) -> None:
+    """Refuse a process of the classifier for which a time means another noise level."""
+    scored = process.from_config(config.process)
+    judged = process.from_config(config.process | config.classifier.process)
+    for t in torch.linspace(scored.t_min, scored.t_max, _TIMES):
+        of_score, of_classifier = (torch.stack([p.alpha(t), p.sigma(t)]) for p in (scored, judged))
+        if not torch.allclose(of_score, of_classifier):
+            found, wanted = (float(sigma / alpha) for alpha, sigma in (of_classifier, of_score))
+            raise UserError(
+                f"configuration: classifier.process: at the time {t:g} its σ/α is {found:.3g}, "
+                f"that of the score model {wanted:.3g}; change the schedule in process, for both"
+            )
 
 
 def _default_weights(method: str) -> dict[str, Any]:
@@ -187,7 +213,7 @@ def _open(request: Request, strict: bool) -> Dataset:
     return dataset
 
 
-def _shared_score(folder: Path, method: str, dataset: Dataset) -> dict[str, Any]:
+def _shared_score(folder: Path, method: str, dataset: Dataset, splits: Splits) -> dict[str, Any]:
     """The keys that follow from using the score model of another run."""
     source = RunFolder(folder).read_config()
     if not methods.find_method(method).shares_score:
@@ -207,6 +233,13 @@ def _shared_score(folder: Path, method: str, dataset: Dataset) -> dict[str, Any]
             f"the score model of {folder} makes examples of {in_words(source.shape)}, "
             f"{dataset.name} has {in_words(dataset.shape)}; give --size {source.size} or another "
             "run"
+        )
+    theirs, held_out = RunFolder(folder).read_splits(), (splits.validation, splits.test)
+    seen = np.intersect1d(theirs.train, np.concatenate(held_out))
+    if theirs.fingerprint == dataset.fingerprint and len(seen):
+        raise UserError(
+            f"the score model of {folder} was trained on {len(seen)} examples that are held out "
+            f"here, as {theirs.labels} lists them; give the same --labels or another run"
         )
     keys = {"score", "process"}
     if source.score.prediction == "preconditioned":  # others do not depend on it

@@ -37,7 +37,7 @@ def check_settings(planned: Plan, processes: int) -> None:
     if row.needs_teacher and config.teacher is None:
         raise UserError(
             f"{config.method} has no unconditional score model along whose features labels could "
-            "be propagated; give --teacher RUN, such as a run of uncond or lpg"
+            "be propagated; give --teacher features:RUN, such as a run of uncond or lpg"
         )
     held_out = planned.dataset.labels[list(planned.splits.validation)]
     for stage in row.stages:
@@ -51,6 +51,13 @@ def check_settings(planned: Plan, processes: int) -> None:
                 f"{settings.accumulate} (processes × {stage}.fit.accumulate); set it to a "
                 f"multiple of {shares}"
             )
+        for name, loss in row.losses(stage).items():
+            if shares > 1 and settings.batch // shares % loss.every:
+                raise UserError(
+                    f"{stage}.fit.batch={settings.batch} is {settings.batch // shares} rows for "
+                    f"each of {shares}, and {name} is computed on every {loss.every}th; set it to "
+                    f"a multiple of {shares * loss.every}"
+                )
         needs_labels = stage == "classifier" or row.conditional
         usable = held_out[held_out != UNLABELLED] if needs_labels else held_out
         if settings.patience is not None and not len(usable):

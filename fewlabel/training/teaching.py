@@ -19,7 +19,7 @@ from fewlabel.run import Run
 from fewlabel.run_folder import RunFolder
 from fewlabel.score import ScoreModel
 from fewlabel.teachers import representation
-from fewlabel.training.given_teacher import is_run, probabilities_from, spread
+from fewlabel.training.given_teacher import FEATURES, is_run, probabilities_from, spread
 from fewlabel.training.plan import Plan
 
 __all__ = ["beliefs", "labelled_by"]
@@ -78,8 +78,8 @@ def _asked(
     if given is not None and not is_run(given):
         return probabilities_from(given, dataset, splits, device)
     if given is not None:
-        teacher = Run(given, str(device))
-        if teacher.method.classifier:
+        teacher = Run(given.removeprefix(FEATURES), str(device))
+        if teacher.method.classifier and not given.startswith(FEATURES):
             classifier = teacher.classifier
         else:
             score = teacher.score_model

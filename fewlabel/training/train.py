@@ -66,9 +66,10 @@ def train(
         labels: a fraction (0.05), a number per class ("4/class"), "all", or a CSV of files.
         score: a run whose score model is used instead of training one.
         teacher: what labels the unlabelled, for methods that have a teacher. A run labels by its
-            classifier, or if it has none by propagation along its score model's features;
-            "transformers:NAME" or "inception:FILE" by propagation along that network's features;
-            a CSV by the probabilities in it, see `fewlabel.data.probability_table`.
+            classifier, or if it has none by propagation along its score model's features, as
+            "features:RUN" does in any case; "transformers:NAME" or "inception:FILE" by
+            propagation along that network's features; a CSV by the probabilities in it, see
+            `fewlabel.data.probability_table`.
         size: side of the images; by default the data's own, at most 64.
         preset: "tiny" or "small"; by default what fits the size.
         steps: training steps of each stage; by default the preset's.

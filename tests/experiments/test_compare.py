@@ -96,7 +96,7 @@ def test_the_shared_score_model_teaches_a_method_that_has_none(
     results = run_comparison(tmp_path, protocol, ["dpt-lp"], [LABELS])
     assert results.failed == {}
     run = load(tmp_path / "runs" / Cell("dpt-lp", LABELS).folder)
-    assert run.config.teacher == str((tmp_path / "runs" / "score").resolve())
+    assert run.config.teacher == f"features:{(tmp_path / 'runs' / 'score').resolve()}"
     assert run.config.score_from is None
 
 

@@ -133,6 +133,15 @@ def test_copies_of_an_image_do_no_harm() -> None:
     assert found[40:, classes[0]].min() > 0.9
 
 
+def test_a_label_does_not_reach_far_through_copies() -> None:
+    """exp(−d²/(d_i d_j)) → 0 as d_j → 0: 20 blank images near nothing are nobody's neighbours."""
+    x = np.concatenate([np.zeros((20, 1)), 5 + np.arange(6)[:, None] / 10])
+    graph = neighbour_graph(x, 8).toarray()
+    assert np.isfinite(graph).all()
+    assert (graph[:20, 20:] == 0).all()
+    assert (graph[:20, :20].sum(1) > 0).all()
+
+
 def test_of_few_examples_all_are_neighbours() -> None:
     x, classes = blobs(9, seed=4)
     labels = few(classes, 1)

@@ -106,6 +106,16 @@ def test_a_batch_must_divide_into_its_shares() -> None:
         check_settings(planned(*parts), 16)
 
 
+def test_a_share_has_whole_eighths_for_a_loss_on_every_eighth_row() -> None:
+    def planned(batch: int) -> Plan:
+        given = f"classifier.fit.batch={batch}", "classifier.fit.accumulate=4"
+        return plan("digits", options={"method": "lpg-dlsm"}, overrides=given)
+
+    check_settings(planned(32), 1)
+    with pytest.raises(UserError, match=r"batch=16 is 4 rows .* dlsm .* every 8th; .* of 32"):
+        check_settings(planned(16), 1)
+
+
 def test_a_fit_moves_by_the_learning_rates(tmp_path: Path) -> None:
     """Under a constant gradient Adam's step is the learning rate itself."""
     model, config = Scalar(), settings(steps=30, learning_rate=0.01, warmup=4)

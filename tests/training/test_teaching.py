@@ -106,6 +106,17 @@ def test_another_run_can_be_the_teacher(
     assert torch.equal(batch.q[known], torch.eye(10)[batch.y[known]])
 
 
+def test_the_features_of_a_run_teach_without_its_classifier(
+    tmp_path: Path, tiny: tuple[str, ...], finished_run: Run
+) -> None:
+    """Its classifier knows labels of its own, which a comparison on fewer must not see."""
+    own = taught(tmp_path / "own", finished_run, tiny)
+    run = taught(tmp_path / "run", finished_run, tiny, teacher=f"features:{finished_run.folder}")
+    assert run.config.teacher == f"features:{finished_run.folder.path.resolve()}"
+    found = [load_file(r.folder.path / "teacher.safetensors")["probabilities"] for r in (own, run)]
+    torch.testing.assert_close(*found)
+
+
 def test_a_table_can_be_the_teacher(
     tmp_path: Path, tiny: tuple[str, ...], finished_run: Run
 ) -> None:
@@ -189,7 +200,9 @@ def test_teachers_that_cannot_teach_are_refused(
     folder, out = finished_run.folder.path, tmp_path / "run"
     with pytest.raises(UserError, match=r"cg takes no teacher; .* choose one of dpt-lp, lpg"):
         train("digits", method="cg", teacher=folder, out=out, overrides=tiny)
-    with pytest.raises(UserError, match=r"dpt-lp has no unconditional score model.*--teacher RUN"):
+    with pytest.raises(
+        UserError, match=r"dpt-lp has no unconditional score model.*--teacher features"
+    ):
         train("digits", method="dpt-lp", out=out, overrides=tiny)
     with pytest.raises(UserError, match="knows examples of 8×8 with 1 channel, moons has 2 num"):
         train("moons", method="dpt-lp", teacher=folder, out=out, overrides=tiny)
