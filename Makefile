@@ -41,7 +41,7 @@ lint: $(VENV)/.dev  ## format, lint and types
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 
-bench: $(VENV)/.core  ## timings, as ratios within one run
+bench: $(VENV)/.test  ## timings, as ratios within one run
 	@for file in benchmarks/*.py; do $(BIN)/python $$file || exit 1; done
 
 clean:  ## remove the environment and the caches, keep the runs
