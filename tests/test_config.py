@@ -282,5 +282,8 @@ def test_vectors_far_from_0_are_refused(tmp_path: Path) -> None:
         vectors = centre + 5 * rng.standard_normal((400, 3))
         np.savez(tmp_path / f"{name}.npz", vectors=vectors, labels=labels)
     resolved(data=str(tmp_path / "near.npz"))
-    with pytest.raises(UserError, match=r"vectors lie around 299.9, 58.9 times their spread .* subtract their mean"):
+    with pytest.raises(
+        UserError,
+        match=r"vectors lie around 299.9, 58.9 times their spread .* subtract their mean",
+    ):
         resolved(data=str(tmp_path / "far.npz"))

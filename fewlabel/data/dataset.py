@@ -96,6 +96,10 @@ class Dataset:
             squares += float(x.square().sum())
         return math.sqrt(max(squares / count - (total / count) ** 2, 0.0))
 
+    def unit(self, indices: Indices) -> float:
+        """What noise levels are relative to: 1 for images, in [−1, 1]; σ_data for vectors."""
+        return 1.0 if len(self.shape) > 1 else self.spread(indices)
+
     def _chunks(self, indices: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
         rows = max(1, _CHUNK_BYTES // int(np.prod(self.shape)))
         for start in range(0, len(indices), rows):

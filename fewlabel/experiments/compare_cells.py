@@ -253,15 +253,15 @@ def _trained(cell: Cell, protocol: Protocol, out: Path, score: str | None) -> Ru
 
 @torch.no_grad()
 def _classifier_figures(run: Run, scale: float) -> list[Row]:
-    """Accuracy and calibration error of the classifier on noisy test images, per noise level."""
+    """Accuracy and calibration error of the classifier on noisy held-out examples, per level."""
     dataset, classifier = run.dataset, run.classifier
     labelled = spread_out(held_out(dataset, run.splits), _EXAMPLES)
     if not len(labelled):
         return []
     x, y = dataset.examples(labelled), torch.from_numpy(dataset.labels[labelled])
-    rows = []
+    rows, unit = [], dataset.unit(run.splits.train)
     for level in _LEVELS:
-        t = classifier.process.time_at(torch.tensor(level))
+        t = classifier.process.time_at(torch.tensor(unit * level))
         noise = torch.randn(x.shape, generator=generator_for("classifier figures", f"{level:g}"))
         noisy = classifier.process.perturb(x, t, noise).to(run.device)
         p = classifier.log_prob(noisy, t.to(run.device)).exp().cpu()

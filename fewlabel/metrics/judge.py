@@ -37,12 +37,13 @@ from fewlabel.training.processes import start_accelerator
 __all__ = ["Judge", "accuracy_on", "held_out", "train_classifier", "train_judge"]
 
 _FORMAT = 1  # raise it when anything below changes what a judge is
+_OF_VECTORS = 2  # or what one of vectors is
 _WIDTHS = (32, 64)
 _STEPS = 600
 _EPOCHS = 3  # where that is more steps
 _BATCH_OF_FIT = 64
-_NOISE = process.EDM(sigma_min=0.01, sigma_max=1.0, p_mean=math.log(0.1), p_std=0.7)
-_CLEAN = 0.03  # the noise level at which clean images are read
+_LOWEST, _USUAL, _HIGHEST = 0.01, 0.1, 1.0  # noise levels in training, for images in [−1, 1]
+_CLEAN = 3.0  # times the lowest: the noise level at which clean images are read
 _BATCH = 512
 
 
@@ -65,15 +66,19 @@ class Judge:
     @cached_property
     def key(self) -> str:
         """A hash of the weights and of how images are read."""
-        return weights_key(self.classifier, _CLEAN, self.classifier.sigma_data, self.scale)
+        return weights_key(self.classifier, self._clean, self.classifier.sigma_data, self.scale)
+
+    @property
+    def _clean(self) -> float:
+        return _CLEAN * cast(process.EDM, self.classifier.process).sigma_min
 
     @torch.no_grad()
     def read(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Features (N, F) and class log-probabilities (N, K) of images (N, C, H, W)."""
         features, log_probs = [], []
         network = cast(ConvClassifier, self.classifier.network)
-        c_noise = math.log(_CLEAN) / 4
-        norm = math.sqrt(_CLEAN**2 + self.classifier.sigma_data**2)
+        c_noise = math.log(self._clean) / 4
+        norm = math.sqrt(self._clean**2 + self.classifier.sigma_data**2)
         for x in images.split(_BATCH):
             hidden = network.features(x / norm, torch.full((len(x),), c_noise))
             features.append(hidden / self.scale)
@@ -88,7 +93,7 @@ def train_judge(dataset: Dataset) -> Judge:
     of validation and test.
     """
     splits = draw_splits(dataset, "all", seed=0)
-    key = fingerprint_of(_FORMAT, dataset.fingerprint)
+    key = fingerprint_of(_FORMAT if len(dataset.shape) > 1 else _OF_VECTORS, dataset.fingerprint)
     checkpoints = Checkpoints(cache_folder() / "judges" / key)
     classifier = train_classifier(dataset, splits, checkpoints, "judge")
     judge = Judge(classifier, 1.0, None, f"judge-{key[:8]}")
@@ -125,8 +130,9 @@ def train_classifier(
     """
     sigma_data = dataset.spread(splits.train)
     torch.manual_seed(seed)
+    network = _network(dataset.shape, dataset.n_classes)
     model = NoisyClassifier(
-        _network(dataset.shape, dataset.n_classes), _NOISE, sigma_data, energy="plain"
+        network, _noise(dataset.unit(splits.train)), sigma_data, energy="plain"
     )
     if checkpoints.newest() is None:
         _fit(model, dataset, splits, checkpoints, title, seed)
@@ -146,6 +152,13 @@ def accuracy_on(judge: Judge, dataset: Dataset, indices: NDArray[np.int64]) -> E
     """The share of labelled examples that a judge names right, with Wilson's interval."""
     log_prob = torch.cat([judge.read(x)[1] for x in in_parts(dataset, indices)])
     return proportion(generation_hits(log_prob, dataset.labels[indices]))
+
+
+def _noise(unit: float) -> process.EDM:
+    usual = math.log(unit * _USUAL)
+    return process.EDM(
+        sigma_min=unit * _LOWEST, sigma_max=unit * _HIGHEST, p_mean=usual, p_std=0.7
+    )
 
 
 def _network(shape: tuple[int, ...], classes: int) -> ConvClassifier | Perceptron:

@@ -51,6 +51,8 @@ def classifier_validation(
 ) -> Validation:
     """Accuracy, cross-entropy and calibration error on held-out labels at three noise ratios.
 
+    Those of vectors are in units of σ_data.
+
     These labels are beside the few that train. Where labels are few in truth and not only by
     --labels, little can be held out, and the figures are rough.
     """
@@ -59,12 +61,13 @@ def classifier_validation(
     x = dataset.examples(labelled).to(device)
     y = torch.from_numpy(dataset.labels[labelled]).to(device)
     noise = torch.randn(x.shape, generator=generator_for("validation")).to(device)
+    unit = dataset.unit(splits.train)
 
     @torch.no_grad()
     def validate(model: nn.Module) -> dict[str, float]:
         figures: dict[str, float] = {}
         for level in _LEVELS:
-            t = process.time_at(torch.tensor(level, device=device))
+            t = process.time_at(torch.tensor(unit * level, device=device))
             log_prob = model(process.perturb(x, t, noise), t).log_softmax(-1)
             hits = (log_prob.argmax(-1) == y).float().mean()
             loss = -log_prob.gather(-1, y[:, None]).mean()

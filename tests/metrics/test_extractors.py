@@ -61,6 +61,21 @@ def test_the_judge_reads_whatever_the_batch(finished_run: Run) -> None:
     assert train_judge(finished_run.dataset).key == found.key
 
 
+@pytest.mark.parametrize("unit", [1e-3, 1.0, 1e3])
+def test_a_judge_of_vectors_is_as_good_in_every_unit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unit: float
+) -> None:
+    """Metres or kilometres: the noise it is trained under is relative to the spread."""
+    monkeypatch.setattr(judge, "_STEPS", 100)
+    rng, labels = np.random.default_rng(0), np.arange(600) % 3
+    vectors = np.eye(3)[labels] + rng.standard_normal((600, 3)) / 3
+    np.savez(tmp_path / "v.npz", vectors=unit * vectors, labels=labels)
+    dataset = open_dataset(tmp_path / "v.npz")
+    verdicts = train_judge(dataset).read(dataset.examples(np.arange(600)))[1].argmax(1)
+    nearest = vectors.argmax(1)  # Bayes' rule
+    assert (verdicts.numpy() == nearest).mean() > 0.95
+
+
 def test_an_extractor_is_taken_as_it_is() -> None:
     own = module_extractor(nn.Flatten(), "pixels")
     assert find_extractor(own, load_digits()) is own
