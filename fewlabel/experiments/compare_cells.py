@@ -15,8 +15,10 @@ import torch
 
 from fewlabel.calibration import reliability
 from fewlabel.methods import METHODS, find_method
-from fewlabel.metrics.intervals import Estimate, bootstrap, proportion
+from fewlabel.metrics.intervals import Estimate, batch_means, proportion
 from fewlabel.metrics.judge import held_out
+from fewlabel.metrics.limits import within_limits
+from fewlabel.metrics.table import GROUPS
 from fewlabel.randomness import generator_for
 from fewlabel.run import Run
 from fewlabel.training.given_teacher import FEATURES
@@ -38,7 +40,6 @@ _SHARE = "score.fit.labelled_share"
 _SEED_TO_CHOOSE, _SEED = 1, 0
 _LEVELS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 _EXAMPLES = 2000
-_RESAMPLES = 200
 
 
 @dataclass(frozen=True)
@@ -270,11 +271,12 @@ def _classifier_figures(run: Run, scale: float) -> list[Row]:
 
 
 def _noise_rows(p: torch.Tensor, y: torch.Tensor, level: float, scale: float) -> list[Row]:
-    diagram = reliability(p, y)
+    diagram, parts = reliability(p, y), min(GROUPS, len(y))
+    groups = [slice(i, None, parts) for i in range(parts)]  # resampled rows would raise the ECE
     figures = {
         "classifier-accuracy": proportion(p.argmax(1) == y),
-        "classifier-ece": bootstrap(
-            lambda rows: reliability(p[rows], y[rows]).ece, len(y), resamples=_RESAMPLES
+        "classifier-ece": batch_means(
+            diagram.ece, [reliability(p[rows], y[rows]).ece for rows in groups]
         ),
     }
     bins = torch.stack([diagram.confidence, diagram.accuracy, diagram.share], 1).tolist()
@@ -284,4 +286,5 @@ def _noise_rows(p: torch.Tensor, y: torch.Tensor, level: float, scale: float) ->
 
 
 def _noise_row(name: str, estimate: Estimate, level: float, scale: float) -> Row:
-    return {"scale": scale, "metric": name, "class": None, "sigma": level, **asdict(estimate)}
+    shown = asdict(within_limits(name, estimate))
+    return {"scale": scale, "metric": name, "class": None, "sigma": level, **shown}

@@ -269,6 +269,8 @@ def test_figures_of_the_classifier_are_of_every_test_image_once(compared: Compar
     noise = torch.randn(x.shape, generator=generator_for("classifier figures", "0.5"))
     found = run.classifier.log_prob(process.perturb(x, t, noise), t).argmax(1)
     assert hits["value"] == pytest.approx(float((found == y).double().mean()))
+    errors = [r for r in results.rows if r["metric"] == "classifier-ece"]
+    assert all(0 <= r["low"] <= r["value"] <= r["high"] <= 1 for r in errors)
 
 
 def test_a_failed_cell_is_told_and_stops_nothing(compared: Compared) -> None:
