@@ -1,7 +1,7 @@
 """The split manifest: which examples train, which of them show their label, which are held out."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -86,6 +86,19 @@ class Splits:
                 f"{where} was made from another dataset ({self.data}, "
                 f"{len(self.class_names)} classes) than {dataset.name}, or its files or image "
                 "size changed: choose another --out or give the original data"
+            )
+
+    def check_same(self, before: "Splits", where: str) -> None:
+        """Raise if what was begun has other labels than these, or other data.
+
+        Args:
+            before: the manifest that it was begun with.
+            where: what to call it.
+        """
+        if self != replace(before, labels=self.labels):  # a CSV may be named in another way
+            raise UserError(
+                f"{where} was begun with other labels than {self.labels} of {self.data} gives "
+                "now; choose another --out, or give the same labels to go on with it"
             )
 
     def to_json(self) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from typing import Self
 import torch
 
 from fewlabel import guidance, launched, samplers
-from fewlabel.data import absolute, draw_splits, open_dataset
+from fewlabel.data import Splits, absolute, draw_splits, open_dataset
 from fewlabel.data.labels import is_drawn
 from fewlabel.errors import Interrupted, TrainingError, UserError
 from fewlabel.experiments.compare_cells import (
@@ -42,6 +42,7 @@ from fewlabel.metrics.extractors import find_extractor
 from fewlabel.metrics.judge import train_judge
 from fewlabel.progress import Task as Progress
 from fewlabel.progress import track
+from fewlabel.run_folder import RunFolder
 from fewlabel.training.plan import Plan, plan
 from fewlabel.training.train import train
 
@@ -159,8 +160,9 @@ def _compared(
     train_judge(dataset)  # the processes share it
     amounts = []
     for amount in labels:
-        share = draw_splits(dataset, amount, Cell.label_seed).labelled_share
-        groups = [candidates(Cell(m, amount), share) for m in methods]
+        splits = draw_splits(dataset, amount, Cell.label_seed)
+        _check_same(results, amount, splits)
+        groups = [candidates(Cell(m, amount), splits.labelled_share) for m in methods]
         amounts.append((groups, repeats_of(amount, seeds, draws)))
     total = sum(
         len(group) + 2 * len(repeats) - 1 for groups, repeats in amounts for group in groups
@@ -169,6 +171,17 @@ def _compared(
     with track("comparison") as progress, _Workers(results, work, jobs, progress, total) as run:
         run(partial(known_tasks, results, amounts, protocol))
     return results
+
+
+def _check_same(results: Results, amount: str, splits: Splits) -> None:
+    """Refuse to go on with a comparison whose data, or the labels in a CSV, are others now."""
+    cells = dict.fromkeys(cell_of(row) for row in results.rows)
+    for cell in cells:
+        folder = RunFolder(results.out / "runs" / cell.folder)
+        if (cell.labels, cell.label_seed) == (amount, splits.seed) and folder.exists:
+            before = folder.read_splits()
+            splits.check_same(before, f"{cell} in {results.out}")
+            return
 
 
 def checked(

@@ -191,11 +191,7 @@ def _check_settings_of(folder: RunFolder, planned: Plan) -> None:
                 f"{folder} is another run: there {key} is {before.get(key)}, now it is "
                 f"{now.get(key)}; choose another --out, or the same settings to go on with it"
             )
-    if splits != planned.splits:
-        raise UserError(
-            f"{folder} was begun with other labels than {planned.config.labels} gives now; choose "
-            "another --out, or give the same labels to go on with it"
-        )
+    planned.splits.check_same(splits, str(folder))
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -335,31 +335,52 @@ def test_wrong_input_is_refused_before_anything_is_written(
     assert not (tmp_path / "out").exists()
 
 
+def birds(root: Path, coots: int) -> str:
+    """A folder of two classes, one of 8 images, and 5 images without a label."""
+    rng = np.random.default_rng(0)
+    for name, n in {"heron": 8, "coot": coots, "unlabeled": 5}.items():
+        (root / name).mkdir(parents=True)
+        for i in range(n):
+            pixels = rng.integers(0, 255, (8, 8), dtype=np.uint8)
+            Image.fromarray(pixels).save(root / name / f"{i}.png")
+    return str(root)
+
+
 def test_classes_too_small_to_choose_by_are_refused_before_anything_is_trained(
     protocol: Protocol, tmp_path: Path
 ) -> None:
     """Of 8 labelled images two are held out to choose by, of 7 one, which has no spread."""
-
-    def folder(name: str, of_seven: int) -> Path:
-        rng, root = np.random.default_rng(0), tmp_path / name
-        for cls, n in {"heron": 8, "coot": of_seven, "unlabeled": 5}.items():
-            (root / cls).mkdir(parents=True)
-            for i in range(n):
-                pixels = rng.integers(0, 255, (8, 8), dtype=np.uint8)
-                Image.fromarray(pixels).save(root / cls / f"{i}.png")
-        return root
-
-    few = replace(protocol, data=str(folder("few", 7)))
+    few = replace(protocol, data=birds(tmp_path / "few", 7))
     said = r"intra-fid needs 2 .* in the validation split, and of class coot of few 1 is there"
     with pytest.raises(UserError, match=said):
         run_comparison(tmp_path / "out", few, ["cg"], ["all"])
     with pytest.raises(UserError, match=said):
         run_demo(tmp_path / "out", str(tmp_path / "few"), "all")
     assert not (tmp_path / "out").exists()
-    enough = replace(protocol, data=str(folder("enough", 8)))
+    enough = replace(protocol, data=birds(tmp_path / "enough", 8))
     results = run_comparison(tmp_path / "out", enough, ["cg"], ["all"])
     assert results.failed == {}
     assert {row["split"] for row in results.rows} == {"validation", "report"}
+
+
+def test_a_comparison_goes_on_with_the_labels_it_was_begun_with(
+    protocol: Protocol, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other rows in the same CSV: methods that come later would know other labels."""
+    monkeypatch.chdir(tmp_path)
+    of_birds, listed = replace(protocol, data=birds(tmp_path / "birds", 10)), tmp_path / "few.csv"
+    dataset = open_dataset(of_birds.data)
+    rows = draw_splits(dataset, "all", 0).labelled
+    assert dataset.files is not None
+    names = [dataset.files[row] for row in [*rows[:3], *rows[-3:]]]
+    listed.write_text("\n".join(["file", *names[1:-1]]))
+    begun = run_comparison(tmp_path / "out", of_birds, ["cg"], ["few.csv"], draws=3)
+    assert begun.failed == {}
+    assert {row["label_seed"] for row in begun.rows} == {0}
+    run_comparison(tmp_path / "out", of_birds, ["cg"], ["few.csv"], draws=3)
+    listed.write_text("\n".join(["file", *names]))
+    with pytest.raises(UserError, match=r"cg, few.csv labels, draw 0.* begun with other labels"):
+        run_comparison(tmp_path / "out", of_birds, ["cond"], ["few.csv"], draws=3)
 
 
 @pytest.mark.parametrize(
