@@ -122,6 +122,8 @@ def compare(
         scale_down,
         methods.split(",") if methods is not None else None,
         labels.split(",") if labels is not None else None,
+        seeds,
+        draws,
         size=size,
         preset=preset,
         overrides=tuple(set_ or ()),
@@ -135,15 +137,13 @@ def compare(
         extractor=extractor,
     )
     if dry_run:
-        document = estimate_comparison(asked, gpu, seeds, draws)
+        document = estimate_comparison(asked, gpu)
         if as_json:
             print_json(document)
         else:
             say("\n".join(comparison_costs(document)))
         return
-    of_grid = asked.protocol, asked.methods, asked.labels
-    comparison = run_comparison(out, *of_grid, seeds=seeds, draws=draws, jobs=jobs)
-    document = write_results(comparison, *of_grid, seeds=seeds, draws=draws)
+    document = write_results(run_comparison(out, asked, jobs=jobs), asked)
     if as_json:
         print_json(document)
     else:

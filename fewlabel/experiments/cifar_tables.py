@@ -106,8 +106,8 @@ def reproduce_cifar10_few_labels(
 
 def _compared(out: Path, asked: Grid) -> dict[str, Any]:
     """Run a comparison and write its files; rows, report and what failed."""
-    results = run_comparison(out, asked.protocol, asked.methods, asked.labels)
-    written = write_results(results, asked.protocol, asked.methods, asked.labels)
+    results = run_comparison(out, asked)
+    written = write_results(results, asked)
     rows = _overall(row for row in results.rows if row["split"] == "report")
     told = [_told(row) for row in averaged(rows)]
     return {"rows": told, "report": written["report"], "failed": written["failed"]}

@@ -20,12 +20,9 @@ from typing import Self
 
 import torch
 
-from fewlabel import guidance, launched, samplers
-from fewlabel.data import Splits, absolute, draw_splits, open_dataset
-from fewlabel.data.labels import is_drawn
+from fewlabel.data import Splits, draw_splits, open_dataset
 from fewlabel.errors import Interrupted, TrainingError, UserError
 from fewlabel.experiments.compare_cells import (
-    METRICS_TO_CHOOSE,
     Cell,
     Protocol,
     Row,
@@ -35,18 +32,17 @@ from fewlabel.experiments.compare_cells import (
     chosen,
     perform,
 )
+from fewlabel.experiments.compare_checks import checked
+from fewlabel.experiments.grid import Grid
 from fewlabel.files import locked, write_json, write_text
-from fewlabel.methods import DEFAULT, METHODS, find_method
-from fewlabel.metrics.evaluate import check_data, check_numbers
-from fewlabel.metrics.extractors import find_extractor
+from fewlabel.methods import METHODS
 from fewlabel.metrics.judge import train_judge
 from fewlabel.progress import Task as Progress
 from fewlabel.progress import track
 from fewlabel.run_folder import RunFolder
-from fewlabel.training.plan import Plan, plan
 from fewlabel.training.train import train
 
-__all__ = ["Results", "checked", "known_tasks", "planned_cell", "repeats_of", "run_comparison"]
+__all__ = ["Results", "known_tasks", "run_comparison"]
 
 
 @dataclass
@@ -115,55 +111,37 @@ class Results:
             self._of.setdefault((cell_of(row), row["split"]), []).append(row)
 
 
-def run_comparison(
-    out: Path,
-    protocol: Protocol,
-    methods: Sequence[str],
-    labels: Sequence[str],
-    *,
-    seeds: int = 1,
-    draws: int | None = None,
-    jobs: int = 1,
-) -> Results:
+def run_comparison(out: Path, asked: Grid, *, jobs: int = 1) -> Results:
     """Train and judge every cell that is not yet; called again it goes on where it was stopped.
 
     Args:
         out: the folder; it gets protocol.json, results.jsonl and runs/.
-        protocol: what holds for every cell.
-        methods: names in `METHODS`.
-        labels: amounts of labels, as `train` takes them.
-        seeds: seeds of training.
-        draws: draws of the labels, each with every seed; None for one draw a seed.
+        asked: the cells.
         jobs: cells that are computed at the same time, in processes of their own.
 
     Raises:
         UserError: for wrong input, before anything is trained.
         Interrupted: when it was asked to stop.
     """
-    protocol = checked(protocol, methods, labels, seeds, draws, jobs)
+    if jobs < 1:
+        raise UserError(f"--jobs {jobs}: give at least 1")
+    asked = checked(asked)
     with locked(out):
-        return _compared(out, protocol, methods, labels, seeds, draws, jobs)
+        return _compared(out, asked, jobs)
 
 
-def _compared(
-    out: Path,
-    protocol: Protocol,
-    methods: Sequence[str],
-    labels: Sequence[str],
-    seeds: int,
-    draws: int | None,
-    jobs: int,
-) -> Results:
+def _compared(out: Path, asked: Grid, jobs: int) -> Results:
+    protocol = asked.protocol
     results = Results.open(out, protocol)
-    score = _shared_score(out, protocol, methods)
+    score = _shared_score(out, protocol, asked.methods)
     dataset = open_dataset(protocol.data, protocol.size)
     train_judge(dataset)  # the processes share it
     amounts = []
-    for amount in labels:
+    for amount in asked.labels:
         splits = draw_splits(dataset, amount, Cell.label_seed)
         _check_same(results, amount, splits)
-        groups = [candidates(Cell(m, amount), splits.labelled_share) for m in methods]
-        amounts.append((groups, repeats_of(amount, seeds, draws)))
+        groups = [candidates(Cell(m, amount), splits.labelled_share) for m in asked.methods]
+        amounts.append((groups, asked.repeats(amount)))
     total = sum(
         len(group) + 2 * len(repeats) - 1 for groups, repeats in amounts for group in groups
     )
@@ -184,67 +162,6 @@ def _check_same(results: Results, amount: str, splits: Splits) -> None:
             return
 
 
-def checked(
-    protocol: Protocol,
-    methods: Sequence[str],
-    labels: Sequence[str],
-    seeds: int,
-    draws: int | None,
-    jobs: int,
-) -> Protocol:
-    """Refuse what cannot be, and give the protocol with the whole paths of what it names."""
-    if launched.number() > 1:
-        raise UserError("a comparison has processes of its own: start it without a launcher")
-    for name, value in {
-        "--seeds": seeds,
-        "--draws": 1 if draws is None else draws,
-        "--jobs": jobs,
-    }.items():
-        if value < 1:
-            raise UserError(f"{name} {value}: give at least 1")
-    for listed, option in ((methods, "--methods"), (labels, "--labels")):
-        if len(set(listed)) < max(1, len(listed)):
-            raise UserError(f"{option} {','.join(listed)}: give each once, and at least one")
-    for method in methods:
-        find_method(method)
-    _check_judging(protocol)
-    plans = [planned_cell(protocol, method, labels[0]) for method in methods]
-    for planned in (plans[0], *(planned_cell(protocol, methods[0], n) for n in labels[1:])):
-        data = planned.dataset, planned.splits
-        check_data(METRICS_TO_CHOOSE, *data, "validation")
-        check_data(protocol.metrics, *data, "report")
-    if protocol.extractor != "judge":
-        find_extractor(protocol.extractor, plans[0].dataset)
-    teacher = next((p.config.teacher for p in plans if p.config.teacher), None)
-    if protocol.teacher and not teacher:
-        raise UserError(
-            f"--teacher {protocol.teacher}: none of {', '.join(methods)} takes one; leave it out, "
-            f"or add {DEFAULT} to --methods"
-        )
-    score = str(Path(protocol.score).resolve()) if protocol.score is not None else None
-    return replace(protocol, data=absolute(protocol.data), score=score, teacher=teacher)
-
-
-def _check_judging(protocol: Protocol) -> None:
-    """Refuse what would be refused when the first samples are judged."""
-    if not protocol.scales:
-        raise UserError("there is no guidance scale to choose from; give --scale 1,2,4")
-    for scale in protocol.scales:
-        guidance.check(scale)
-    samplers.check(protocol.sampler, protocol.steps)
-    check_numbers(METRICS_TO_CHOOSE, protocol.per_class_to_choose)
-    check_numbers(protocol.metrics, protocol.per_class)
-
-
-def planned_cell(protocol: Protocol, method: str, labels: str) -> Plan:
-    """What a method would train on an amount of labels; it refuses what is wrong."""
-    settings = protocol.settings
-    options = {name: settings.pop(name) for name in ("size", "preset")}
-    options |= {"method": method, "labels": labels}
-    teacher = protocol.teacher_of(method)
-    return plan(protocol.data, options=options, teacher=teacher, **settings)
-
-
 def _shared_score(out: Path, protocol: Protocol, methods: Sequence[str]) -> str | None:
     """The run whose score model is shared, trained if it is not; None if no method uses one."""
     if not protocol.uses_shared_score(methods):
@@ -259,14 +176,6 @@ def _shared_score(out: Path, protocol: Protocol, methods: Sequence[str]) -> str 
         **protocol.settings,
     )
     return str(run.folder.path)
-
-
-def repeats_of(labels: str, seeds: int, draws: int | None) -> list[tuple[int, int]]:
-    """Seeds of the draw of labels and of training; labels that are not drawn have one draw."""
-    if draws is None:
-        return [(seed, seed) for seed in range(seeds)]
-    draws = draws if is_drawn(labels) else 1
-    return [(draw, seed) for draw in range(draws) for seed in range(seeds)]
 
 
 def _to_choose(cell: Cell, protocol: Protocol) -> Task:

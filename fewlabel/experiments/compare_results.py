@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from fewlabel.calibration import Reliability
-from fewlabel.experiments.compare import Results, repeats_of
+from fewlabel.experiments.compare import Results
 from fewlabel.experiments.compare_cells import Cell, Protocol, Row, cell_of
 from fewlabel.experiments.compare_tables import (
     LEVEL,
@@ -19,6 +19,7 @@ from fewlabel.experiments.compare_tables import (
     findings,
     table_of,
 )
+from fewlabel.experiments.grid import Grid
 from fewlabel.files import write_text
 from fewlabel.metrics.intervals import Estimate
 from fewlabel.pictures.grid import class_grid
@@ -36,32 +37,21 @@ __all__ = ["write_results"]
 _SHOWN = 4
 
 
-def write_results(
-    results: Results,
-    protocol: Protocol,
-    methods: Sequence[str],
-    labels: Sequence[str],
-    *,
-    seeds: int = 1,
-    draws: int | None = None,
-) -> dict[str, Any]:
+def write_results(results: Results, asked: Grid) -> dict[str, Any]:
     """Write table.md, table.csv, plots as PNG and SVG, and report.html into the folder.
 
     Args:
         results: the figures.
-        protocol: what held for every cell.
-        methods: those to show, in order.
-        labels: the amounts of labels to show, in order.
-        seeds: as `run_comparison` takes them; figures of other repeats are not shown.
-        draws: as `run_comparison` takes them.
+        asked: the cells to show, in order; figures of others are left out.
 
     Returns:
         The paths, the table's rows, and what failed: plain values for JSON.
     """
-    shown = []
-    for amount in labels:
-        repeats = repeats_of(amount, seeds, draws)
-        shown += [row for method in methods for row in _counted(results, amount, method, repeats)]
+    protocol, shown = asked.protocol, []
+    for amount in asked.labels:
+        repeats = asked.repeats(amount)
+        for method in asked.methods:
+            shown += _counted(results, amount, method, repeats)
     reported = averaged(row for row in shown if row["split"] == "report")
     table = table_of(shown, reported, results.failed, protocol)
     paired = differences((r for r in shown if r["split"] == "report"), protocol.metrics)
@@ -77,7 +67,7 @@ def write_results(
         facts=_facts(results.out, shown, protocol),
         tables=tables,
         figures=figures,
-        commands=(_again(results.out, protocol, methods, labels, seeds, draws),),
+        commands=(_again(results.out, asked),),
         notes=_notes(shown, protocol),
     )
     report = write_page(results.out / "report.html", page)
@@ -260,19 +250,13 @@ def _notes(shown: Sequence[Row], protocol: Protocol) -> list[str]:
     return found
 
 
-def _again(
-    out: Path,
-    protocol: Protocol,
-    methods: Sequence[str],
-    labels: Sequence[str],
-    seeds: int,
-    draws: int | None,
-) -> str:
+def _again(out: Path, asked: Grid) -> str:
     """The command that repeats the comparison."""
-    words = ["fewlabel", "compare", protocol.data, "--methods", ",".join(methods)]
-    words += ["--labels", ",".join(labels), "--seeds", str(seeds)]
-    if draws is not None:
-        words += ["--draws", str(draws)]
+    protocol = asked.protocol
+    words = ["fewlabel", "compare", protocol.data, "--methods", ",".join(asked.methods)]
+    words += ["--labels", ",".join(asked.labels), "--seeds", str(asked.seeds)]
+    if asked.draws is not None:
+        words += ["--draws", str(asked.draws)]
     words += ["--scale", ",".join(f"{scale:g}" for scale in protocol.scales)]
     words += ["--metrics", ",".join(protocol.metrics), "-n", str(protocol.per_class)]
     words += ["--sampler", protocol.sampler, "--extractor", protocol.extractor]

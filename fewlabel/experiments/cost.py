@@ -8,8 +8,8 @@ from torch import Tensor
 
 from fewlabel import samplers
 from fewlabel.config import Config
-from fewlabel.experiments.compare import checked, planned_cell, repeats_of
 from fewlabel.experiments.compare_cells import Cell, candidates
+from fewlabel.experiments.compare_checks import checked, planned_cell
 from fewlabel.experiments.grid import Grid
 from fewlabel.methods import find_method
 from fewlabel.models import build_classifier, build_score_model
@@ -22,9 +22,7 @@ __all__ = ["estimate_comparison"]
 _ROWS = 2
 
 
-def estimate_comparison(
-    asked: Grid, gpu: str, seeds: int = 1, draws: int | None = None
-) -> dict[str, Any]:
+def estimate_comparison(asked: Grid, gpu: str) -> dict[str, Any]:
     """Check a comparison and tell what it takes: the document of `compare --dry-run --json`.
 
     A row a method: how often it is trained over all amounts of labels, weights, draws and seeds,
@@ -35,14 +33,13 @@ def estimate_comparison(
     Args:
         asked: the comparison.
         gpu: a name in `fewlabel.training.estimate.GPUS`.
-        seeds: as `run_comparison` takes them.
-        draws: as `run_comparison` takes them.
 
     Raises:
         UserError: for wrong input.
     """
     found = find_gpu(gpu)
-    protocol = checked(asked.protocol, asked.methods, asked.labels, seeds, draws, 1)
+    asked = checked(asked)
+    protocol = asked.protocol
     shares = [find_method(m).shares_score for m in asked.methods]
     rows: list[dict[str, Any]] = []
     notes: dict[str, None] = {}
@@ -52,7 +49,7 @@ def estimate_comparison(
         stage = one["stages"][0]
         rows.append(_row("score model", 1, stage["hours"], 0, 0.0, [stage]))
     amounts = len(asked.labels)
-    repeats = sum(len(repeats_of(amount, seeds, draws)) for amount in asked.labels)
+    repeats = sum(len(asked.repeats(amount)) for amount in asked.labels)
     for method, shared in zip(asked.methods, shares, strict=True):
         planned = planned_cell(protocol, method, asked.labels[0])
         document = estimate(planned, gpu)

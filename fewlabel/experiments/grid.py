@@ -1,9 +1,10 @@
-"""What a comparison is made of: protocol, methods, amounts of labels; by a recipe or not."""
+"""What a comparison is made of: protocol, methods, labels, repeats; by a recipe or not."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from fewlabel.data.labels import is_drawn
 from fewlabel.errors import UserError
 from fewlabel.experiments.compare_cells import Protocol
 from fewlabel.recipes import NO_RECIPE, find_recipe
@@ -16,17 +17,28 @@ _LABELS = ("0.05",)
 
 @dataclass(frozen=True)
 class Grid:
-    """The arguments of `run_comparison`.
+    """The cells of a comparison, and what holds for all of them.
 
     Attributes:
         protocol: what holds for every cell.
         methods: names in `METHODS`.
         labels: amounts of labels, as `train` takes them.
+        seeds: seeds of training.
+        draws: draws of the labels, each with every seed; None for one draw a seed.
     """
 
     protocol: Protocol
     methods: tuple[str, ...] = _METHODS
     labels: tuple[str, ...] = _LABELS
+    seeds: int = 1
+    draws: int | None = None
+
+    def repeats(self, labels: str) -> list[tuple[int, int]]:
+        """Seeds of the draw of labels and of training; labels that are not drawn have one draw."""
+        if self.draws is None:
+            return [(seed, seed) for seed in range(self.seeds)]
+        draws = self.draws if is_drawn(labels) else 1
+        return [(draw, seed) for draw in range(draws) for seed in range(self.seeds)]
 
 
 def grid(
@@ -35,6 +47,8 @@ def grid(
     scale_down: bool = False,
     methods: Sequence[str] | None = None,
     labels: Sequence[str] | None = None,
+    seeds: int = 1,
+    draws: int | None = None,
     **given: Any,
 ) -> Grid:
     """A grid of what was given, of the recipe where nothing was, and of the defaults.
@@ -45,6 +59,8 @@ def grid(
         scale_down: of the recipe take the small form.
         methods: None means not given.
         labels: None means not given.
+        seeds: see `Grid`.
+        draws: see `Grid`.
         given: other attributes of a `Protocol`; None means not given.
 
     Raises:
@@ -54,7 +70,8 @@ def grid(
     if recipe is None:
         if scale_down:
             raise UserError(NO_RECIPE)
-        return Grid(Protocol(data, **asked), tuple(methods or _METHODS), tuple(labels or _LABELS))
+        cells = tuple(methods or _METHODS), tuple(labels or _LABELS)
+        return Grid(Protocol(data, **asked), *cells, seeds, draws)
     found = find_recipe(recipe, scale_down)
     of_recipe: dict[str, Any] = {
         "size": found.settings.get("size"),
@@ -67,4 +84,5 @@ def grid(
         "steps": found.steps,
     }
     protocol = Protocol(data, recipe=recipe, scale_down=scale_down, **of_recipe | asked)
-    return Grid(protocol, tuple(methods or found.methods), tuple(labels or found.labels))
+    cells = tuple(methods or found.methods), tuple(labels or found.labels)
+    return Grid(protocol, *cells, seeds, draws)

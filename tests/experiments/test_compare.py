@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,22 +21,27 @@ from scipy import stats
 
 from fewlabel.data import draw_splits, open_dataset
 from fewlabel.errors import UserError
-from fewlabel.experiments.compare import (
-    Results,
-    checked,
-    known_tasks,
-    repeats_of,
-    run_comparison,
-)
+from fewlabel.experiments.compare import Results, known_tasks, run_comparison
 from fewlabel.experiments.compare_cells import Cell, Protocol, Row, candidates, cell_of, chosen
+from fewlabel.experiments.compare_checks import checked
 from fewlabel.experiments.compare_results import write_results
 from fewlabel.experiments.demo import run_demo
+from fewlabel.experiments.grid import Grid
 from fewlabel.files import locked
 from fewlabel.randomness import generator_for
 from fewlabel.run import load
 
 LABELS = "2/class"
 METHODS = ["cg", "cg-sc-all", "cond"]
+
+
+def asked(
+    protocol: Protocol,
+    methods: Sequence[str] = METHODS,
+    labels: Sequence[str] = (LABELS,),
+    **repeats: Any,
+) -> Grid:
+    return Grid(protocol, tuple(methods), tuple(labels), **repeats)
 
 
 @pytest.fixture(scope="session")
@@ -67,16 +72,17 @@ class Compared:
 @pytest.fixture(scope="module")
 def compared(protocol: Protocol, tmp_path_factory: pytest.TempPathFactory) -> Compared:
     folder = tmp_path_factory.mktemp("compared")
-    out, script = folder / "out", folder / "compare.py"
+    out, script, twice = folder / "out", folder / "compare.py", asked(protocol, seeds=2)
     taken = out / "runs" / Cell("cg", LABELS, 1, 1).folder
     taken.parent.mkdir(parents=True)
     taken.write_text("in the way")
     script.write_text(
         "from pathlib import Path\n"
         "from fewlabel.experiments.compare import run_comparison\n"
+        "from fewlabel.experiments.grid import Grid\n"
         "from fewlabel.experiments.compare_cells import Protocol\n"
         "if __name__ == '__main__':\n"
-        f"    run_comparison(Path({str(out)!r}), {protocol!r}, {METHODS}, [{LABELS!r}], seeds=2)\n"
+        f"    run_comparison(Path({str(out)!r}), {twice!r})\n"
     )
     process = subprocess.Popen([sys.executable, str(script)], stderr=subprocess.DEVNULL)
     while not (out / "results.jsonl").exists():
@@ -87,13 +93,13 @@ def compared(protocol: Protocol, tmp_path_factory: pytest.TempPathFactory) -> Co
     text = (out / "results.jsonl").read_text()
     assert text.endswith("\n")
     before = [json.loads(line) for line in text.splitlines()]
-    return Compared(run_comparison(out, protocol, METHODS, [LABELS], seeds=2), before)
+    return Compared(run_comparison(out, twice), before)
 
 
 def test_the_shared_score_model_teaches_a_method_that_has_none(
     protocol: Protocol, tmp_path: Path
 ) -> None:
-    results = run_comparison(tmp_path, protocol, ["dpt-lp"], [LABELS])
+    results = run_comparison(tmp_path, asked(protocol, ["dpt-lp"]))
     assert results.failed == {}
     run = load(tmp_path / "runs" / Cell("dpt-lp", LABELS).folder)
     assert run.config.teacher == f"features:{(tmp_path / 'runs' / 'score').resolve()}"
@@ -112,7 +118,7 @@ def test_a_teacher_of_the_users_teaches_the_methods_that_take_one(
     monkeypatch.chdir(tmp_path)
     steps = (*protocol.overrides, "classifier.fit.steps=40")
     taught = replace(protocol, teacher="mine.csv", overrides=steps)
-    results = run_comparison(tmp_path / "out", taught, ["cg", "lpg"], [LABELS])
+    results = run_comparison(tmp_path / "out", asked(taught, ["cg", "lpg"]))
     assert results.failed == {}
     cg, lpg = (load(tmp_path / "out" / "runs" / Cell(m, LABELS).folder) for m in ("cg", "lpg"))
     assert cg.config.teacher is None
@@ -122,16 +128,16 @@ def test_a_teacher_of_the_users_teaches_the_methods_that_take_one(
     threes = [(r.classifier.log_prob(clean, t).argmax(1) == 3).double().mean() for r in (cg, lpg)]
     assert threes[0] < 0.9 < threes[1]
     with pytest.raises(UserError, match=r"--teacher mine.csv: none of cg takes one; .* add lpg"):
-        run_comparison(tmp_path / "no", taught, ["cg"], [LABELS])
+        run_comparison(tmp_path / "no", asked(taught, ["cg"]))
 
 
 def test_the_score_model_of_a_comparison_is_the_same_from_every_folder(
     protocol: Protocol, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    whole = checked(replace(protocol, score="mine"), ["cg"], [LABELS], 1, None, 1)
-    assert whole.score == str(tmp_path / "mine")
-    assert whole == checked(whole, ["cg"], [LABELS], 1, None, 1)
+    whole = checked(asked(replace(protocol, score="mine"), ["cg"]))
+    assert whole.protocol.score == str(tmp_path / "mine")
+    assert whole == checked(whole)
 
 
 def row(cell: Cell, scale: float, value: float, **more: Any) -> Row:
@@ -200,7 +206,7 @@ def test_labels_are_shown_as_often_as_in_the_data_or_more_often(
 def test_the_share_of_labels_is_chosen_on_validation_and_trained_with(
     protocol: Protocol, tmp_path: Path
 ) -> None:
-    results = run_comparison(tmp_path, protocol, ["cfg-all"], [LABELS])
+    results = run_comparison(tmp_path, asked(protocol, ["cfg-all"]))
     assert results.failed == {}
     cells = candidates(Cell("cfg-all", LABELS), 0.0)
     for cell in cells:
@@ -213,7 +219,7 @@ def test_the_share_of_labels_is_chosen_on_validation_and_trained_with(
     other = next(cell.weight for cell in cells if cell != best)
     stale = [r | {"weight": other, "value": 99.0} for r in reports]
     tables = [
-        write_results(found, protocol, ["cfg-all"], [LABELS])["rows"]
+        write_results(found, asked(protocol, ["cfg-all"]))["rows"]
         for found in (results, Results(tmp_path, [*stale, *results.rows]))
     ]
     assert tables[0] == tables[1]
@@ -287,7 +293,7 @@ def test_the_same_command_repeats_no_finished_cell_and_tries_the_failed_one_agai
     before = list(results.rows)
     (results.out / "runs" / Cell("cg", LABELS, 1, 1).folder).unlink()
     logs = {path: path.stat().st_mtime_ns for path in results.out.rglob("metrics.jsonl")}
-    again = run_comparison(results.out, protocol, METHODS, [LABELS], seeds=2)
+    again = run_comparison(results.out, asked(protocol, seeds=2))
     assert again.failed == {}
     assert again.rows[: len(before)] == before
     new = again.rows[len(before) :]
@@ -328,10 +334,12 @@ def test_wrong_input_is_refused_before_anything_is_written(
     protocol: Protocol, tmp_path: Path, change: dict[str, Any], said: str
 ) -> None:
     of_protocol = {k: v for k, v in change.items() if k in vars(protocol)}
-    asked: dict[str, Any] = {"methods": ["cg"], "labels": [LABELS]}
-    asked |= {k: v for k, v in change.items() if k not in of_protocol}
+    given = {"methods": ["cg"]} | {k: v for k, v in change.items() if k not in of_protocol}
+    jobs = given.pop("jobs", 1)
     with pytest.raises(UserError, match=said):
-        run_comparison(tmp_path / "out", replace(protocol, **of_protocol), **asked)
+        run_comparison(
+            tmp_path / "out", asked(replace(protocol, **of_protocol), **given), jobs=jobs
+        )
     assert not (tmp_path / "out").exists()
 
 
@@ -353,12 +361,12 @@ def test_classes_too_small_to_choose_by_are_refused_before_anything_is_trained(
     few = replace(protocol, data=birds(tmp_path / "few", 7))
     said = r"intra-fid needs 2 .* in the validation split, and of class coot of few 1 is there"
     with pytest.raises(UserError, match=said):
-        run_comparison(tmp_path / "out", few, ["cg"], ["all"])
+        run_comparison(tmp_path / "out", asked(few, ["cg"], ["all"]))
     with pytest.raises(UserError, match=said):
         run_demo(tmp_path / "out", str(tmp_path / "few"), "all")
     assert not (tmp_path / "out").exists()
     enough = replace(protocol, data=birds(tmp_path / "enough", 8))
-    results = run_comparison(tmp_path / "out", enough, ["cg"], ["all"])
+    results = run_comparison(tmp_path / "out", asked(enough, ["cg"], ["all"]))
     assert results.failed == {}
     assert {row["split"] for row in results.rows} == {"validation", "report"}
 
@@ -374,13 +382,13 @@ def test_a_comparison_goes_on_with_the_labels_it_was_begun_with(
     assert dataset.files is not None
     names = [dataset.files[row] for row in [*rows[:3], *rows[-3:]]]
     listed.write_text("\n".join(["file", *names[1:-1]]))
-    begun = run_comparison(tmp_path / "out", of_birds, ["cg"], ["few.csv"], draws=3)
+    begun = run_comparison(tmp_path / "out", asked(of_birds, ["cg"], ["few.csv"], draws=3))
     assert begun.failed == {}
     assert {row["label_seed"] for row in begun.rows} == {0}
-    run_comparison(tmp_path / "out", of_birds, ["cg"], ["few.csv"], draws=3)
+    run_comparison(tmp_path / "out", asked(of_birds, ["cg"], ["few.csv"], draws=3))
     listed.write_text("\n".join(["file", *names]))
     with pytest.raises(UserError, match=r"cg, few.csv labels, draw 0.* begun with other labels"):
-        run_comparison(tmp_path / "out", of_birds, ["cond"], ["few.csv"], draws=3)
+        run_comparison(tmp_path / "out", asked(of_birds, ["cond"], ["few.csv"], draws=3))
 
 
 @pytest.mark.parametrize(
@@ -390,21 +398,22 @@ def test_a_comparison_goes_on_with_the_labels_it_was_begun_with(
 def test_draws_repeat_only_what_is_drawn(labels: str, drawn: bool) -> None:
     """Another draw of all labels is the same training again: no repeat that tells anything."""
     both = [(draw, seed) for draw in range(3) for seed in range(2)]
-    assert repeats_of(labels, 2, 3) == (both if drawn else both[:2])
-    assert repeats_of(labels, 2, None) == [(0, 0), (1, 1)]
+    grid = Grid(Protocol("digits"), seeds=2, draws=3)
+    assert grid.repeats(labels) == (both if drawn else both[:2])
+    assert replace(grid, draws=None).repeats(labels) == [(0, 0), (1, 1)]
 
 
 def test_a_comparison_is_refused_while_another_has_its_folder(
     protocol: Protocol, tmp_path: Path
 ) -> None:
     with locked(tmp_path / "out"), pytest.raises(UserError, match="worked in by another process"):
-        run_comparison(tmp_path / "out", protocol, ["cg"], [LABELS])
+        run_comparison(tmp_path / "out", asked(protocol, ["cg"]))
 
 
 def test_figures_of_repeats_that_were_not_asked_for_are_not_shown(
     compared: Compared, protocol: Protocol
 ) -> None:
-    rows = write_results(compared.results, protocol, METHODS, [LABELS])["rows"]
+    rows = write_results(compared.results, asked(protocol))["rows"]
     assert {row["repeats"] for row in rows} == {1}
     page = (compared.results.out / "report.html").read_text()
     assert f"--labels {LABELS} --seeds 1" in page
@@ -414,7 +423,7 @@ def test_a_folder_of_another_comparison_is_refused(compared: Compared, protocol:
     with pytest.raises(
         UserError, match=r"is another comparison: there per_class is 10, now it is 11"
     ):
-        run_comparison(compared.results.out, replace(protocol, per_class=11), ["cg"], [LABELS])
+        run_comparison(compared.results.out, asked(replace(protocol, per_class=11)))
 
 
 def test_the_table_has_the_mean_over_draws_with_student_intervals(
@@ -422,7 +431,7 @@ def test_the_table_has_the_mean_over_draws_with_student_intervals(
 ) -> None:
     """Against scipy, from the lines of results.jsonl; without what no share or distance can be."""
     results = Results.open(compared.results.out, protocol)
-    document = write_results(results, protocol, METHODS, [LABELS], seeds=2)
+    document = write_results(results, asked(protocol, seeds=2))
     lines = (results.out / "results.jsonl").read_text().splitlines()
     rows = [row for row in map(json.loads, lines) if row["split"] == "report"]
     for told in document["rows"]:

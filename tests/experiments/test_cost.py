@@ -19,8 +19,8 @@ GIVEN = {"scales": (1.0, 3.0), "per_class": 30, "per_class_to_choose": 20}
 def test_trainings_and_samples_are_those_of_the_grid(tiny: tuple[str, ...]) -> None:
     """Two amounts of labels, two draws: a weight is chosen on the first draw alone."""
     methods, labels = ("cg", "cg-sc-all", "cond"), ("2/class", "all")
-    asked = grid("digits", None, False, methods, labels, overrides=tiny, steps=5, **GIVEN)
-    document = estimate_comparison(asked, "a100", seeds=2)
+    asked = grid("digits", None, False, methods, labels, 2, overrides=tiny, steps=5, **GIVEN)
+    document = estimate_comparison(asked, "a100")
     rows = {row["method"]: row for row in document["rows"]}
     assert list(rows) == ["score model", *methods]
     assert {name: row["trainings"] for name, row in rows.items()} == {
@@ -47,7 +47,7 @@ def test_labels_that_spread_along_a_score_model_cost_that_model_too(
     tiny: tuple[str, ...],
 ) -> None:
     asked = grid("digits", None, False, ("dpt-lp",), ("2/class",), overrides=tiny, **GIVEN)
-    rows = estimate_comparison(asked, "a100", seeds=1)["rows"]
+    rows = estimate_comparison(asked, "a100")["rows"]
     assert [row["method"] for row in rows] == ["score model", "dpt-lp"]
     assert [stage["stage"] for stage in rows[1]["stages"]] == ["score"]  # and one of its own
 

@@ -1,0 +1,73 @@
+"""What is refused of a comparison before anything is trained."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from fewlabel import guidance, launched, samplers
+from fewlabel.data import absolute
+from fewlabel.errors import UserError
+from fewlabel.experiments.compare_cells import METRICS_TO_CHOOSE, Protocol
+from fewlabel.experiments.grid import Grid
+from fewlabel.methods import DEFAULT, find_method
+from fewlabel.metrics.evaluate import check_data, check_numbers
+from fewlabel.metrics.extractors import find_extractor
+from fewlabel.training.plan import Plan, plan
+
+__all__ = ["checked", "planned_cell"]
+
+
+def checked(asked: Grid) -> Grid:
+    """Refuse what cannot be, and give the grid with the whole paths of what it names.
+
+    Raises:
+        UserError: for the first thing that is wrong.
+    """
+    protocol, methods, labels = asked.protocol, asked.methods, asked.labels
+    if launched.number() > 1:
+        raise UserError("a comparison has processes of its own: start it without a launcher")
+    draws = 1 if asked.draws is None else asked.draws
+    for name, value in {"--seeds": asked.seeds, "--draws": draws}.items():
+        if value < 1:
+            raise UserError(f"{name} {value}: give at least 1")
+    for listed, option in ((methods, "--methods"), (labels, "--labels")):
+        if len(set(listed)) < max(1, len(listed)):
+            raise UserError(f"{option} {','.join(listed)}: give each once, and at least one")
+    for method in methods:
+        find_method(method)
+    _check_judging(protocol)
+    plans = [planned_cell(protocol, method, labels[0]) for method in methods]
+    for planned in (plans[0], *(planned_cell(protocol, methods[0], n) for n in labels[1:])):
+        data = planned.dataset, planned.splits
+        check_data(METRICS_TO_CHOOSE, *data, "validation")
+        check_data(protocol.metrics, *data, "report")
+    if protocol.extractor != "judge":
+        find_extractor(protocol.extractor, plans[0].dataset)
+    teacher = next((p.config.teacher for p in plans if p.config.teacher), None)
+    if protocol.teacher and not teacher:
+        raise UserError(
+            f"--teacher {protocol.teacher}: none of {', '.join(methods)} takes one; leave it out, "
+            f"or add {DEFAULT} to --methods"
+        )
+    score = str(Path(protocol.score).resolve()) if protocol.score is not None else None
+    whole = replace(protocol, data=absolute(protocol.data), score=score, teacher=teacher)
+    return replace(asked, protocol=whole)
+
+
+def _check_judging(protocol: Protocol) -> None:
+    """Refuse what would be refused when the first samples are judged."""
+    if not protocol.scales:
+        raise UserError("there is no guidance scale to choose from; give --scale 1,2,4")
+    for scale in protocol.scales:
+        guidance.check(scale)
+    samplers.check(protocol.sampler, protocol.steps)
+    check_numbers(METRICS_TO_CHOOSE, protocol.per_class_to_choose)
+    check_numbers(protocol.metrics, protocol.per_class)
+
+
+def planned_cell(protocol: Protocol, method: str, labels: str) -> Plan:
+    """What a method would train on an amount of labels; it refuses what is wrong."""
+    settings = protocol.settings
+    options = {name: settings.pop(name) for name in ("size", "preset")}
+    options |= {"method": method, "labels": labels}
+    teacher = protocol.teacher_of(method)
+    return plan(protocol.data, options=options, teacher=teacher, **settings)
