@@ -98,6 +98,22 @@ def test_quantiles_stay_inside_the_open_interval() -> None:
     assert torch.special.ndtri(quantiles).isfinite().all()
 
 
+@pytest.mark.parametrize(("rows", "world", "n"), [(150, 1, 2048), (50, 3, 2048), (8, 1, 8)])
+def test_rows_choose_different_ones_of_many(rows: int, world: int, n: int) -> None:
+    """Chains of a buffer, say: two rows that moved the same one would undo each other's step."""
+    x, times = torch.zeros(rows), torch.zeros(n)
+    for step in range(400):
+        ranks = [
+            StepRandom(0, step, rank=r, world=world).distinct_like(x, n) for r in range(world)
+        ]
+        chosen = torch.cat(ranks)
+        assert len(chosen.unique()) == rows * world
+        times[chosen] += 1
+    used = n // (rows * world) * rows * world  # each in one stratum
+    assert (times > 0).sum() == used
+    assert times.sum() == 400 * rows * world
+
+
 def test_integer_data_get_floating_noise() -> None:
     noise = StepRandom(0, 0).normal_like(torch.zeros(4, 2, dtype=torch.uint8))
     assert torch.equal(noise, StepRandom(0, 0).normal_like(torch.zeros(4, 2)))

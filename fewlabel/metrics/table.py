@@ -32,6 +32,9 @@ GROUPS = 5
 NEIGHBOURS = 3
 """k of precision, recall, density and coverage."""
 
+_SPLITS = 10
+"""Of the inception score."""
+
 Figures = dict[int | None, Estimate]
 """Figures by class; that over all classes is under None."""
 
@@ -116,7 +119,11 @@ def _classwise(distance: Distance, judged: Judged) -> Figures:
 
 
 def _inception_score(judged: Judged) -> Figures:
-    return _by_groups(judged, lambda part: {None: inception_score(part.own_log_prob, 1).mean})
+    def score(part: Judged, splits: int) -> float:
+        return inception_score(part.own_log_prob, splits).mean
+
+    groups = [score(judged.group(index), _SPLITS // GROUPS) for index in range(GROUPS)]
+    return {None: batch_means(score(judged, _SPLITS), groups)}
 
 
 def _cas(judged: Judged) -> Figures:
@@ -174,7 +181,9 @@ METRICS: dict[str, Metric] = {
         )
         for name, (distance, summary, least) in _OF_TWO_SETS.items()
     },
-    "is": Metric("inception score: verdicts that are sure and various", _inception_score),
+    "is": Metric(
+        "inception score, ten splits: verdicts that are sure and various", _inception_score
+    ),
     "cas": Metric("accuracy on real images of a classifier trained on the samples", _cas),
     "memorised": Metric("share of samples that copy a training image (d₁/d₂ < 1/3)", _memorised),
     "copies-intra-fid": Metric(

@@ -52,7 +52,7 @@ class JointEnergy(Term):
 
     def forward(self, batch: Batch, random: StepRandom) -> Tensor:
         """The loss of each example, (B,); labels are not used."""
-        chosen = (random.quantiles_like(batch.x) * len(self.chain_t)).long()
+        chosen = random.distinct_like(batch.x, len(self.chain_t))
         x, t = self._start(self.chain_x[chosen], self.chain_t[chosen], random)
         for _ in range(self.steps):
             x = self._langevin(x, t, random)

@@ -1,12 +1,15 @@
 import math
+from typing import Any
 
 import pytest
 import torch
+from scipy import stats
 from torch import Tensor, nn
 from torchmetrics.image.inception import InceptionScore
 
 from fewlabel.errors import UserError
 from fewlabel.metrics import inception_score
+from fewlabel.metrics.table import METRICS, Judged
 
 
 def logits(n: int, k: int = 7, seed: int = 0) -> Tensor:
@@ -72,3 +75,15 @@ def test_refuses(log_prob: Tensor, splits: int, message: str) -> None:
     with pytest.raises(UserError, match=message) as caught:
         inception_score(log_prob, splits)
     assert "\n" not in str(caught.value)
+
+
+def test_a_report_tells_the_mean_over_ten_splits() -> None:
+    """As published; the interval is of five groups of two of them."""
+    scores = logits(500)
+    judged: Any = Judged(**dict.fromkeys(Judged.__annotations__, scores))
+    found = METRICS["is"].figures(judged)[None]
+    alone = [inception_score(part, 1).mean for part in scores.chunk(10)]
+    assert found.value == pytest.approx(sum(alone) / 10)
+    pairs = torch.tensor(alone).view(5, 2).mean(1)
+    half = stats.t.ppf(0.975, 4) * pairs.std() / math.sqrt(5)
+    assert found.high - found.value == pytest.approx(float(half))
