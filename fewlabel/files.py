@@ -125,8 +125,9 @@ def file_stems(names: Iterable[str]) -> list[str]:
     for number, name in enumerate(names):
         stem = re.sub(r"[^\w \-.()+]|^\.", "_", name).strip() or "_"
         short = stem.encode()[:_LONGEST_STEM].decode(errors="ignore")
-        if short != stem or stem.casefold() in taken:  # some file systems fold case
-            stem = f"{short}-{number}"
+        stem = short if short == stem else f"{short}-{number}"
+        while stem.casefold() in taken:  # some file systems fold case
+            stem = f"{stem}-{number}"
         taken.add(stem.casefold())
         stems.append(stem)
     return stems

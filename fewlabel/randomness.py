@@ -48,23 +48,17 @@ class StepRandom:
 
         One number falls in each of the global batch's equal strata; each alone is uniform.
         """
-        strata, jitter = self._strata(x)
-        quantiles = (strata + jitter) / len(strata)
+        n = len(x) * self._world
+        strata = torch.randperm(n, generator=self._generator)
+        jitter = torch.rand(n, generator=self._generator, dtype=torch.float64)
+        quantiles = (strata + jitter.clamp(1e-6, 1 - 1e-6)) / n
         return self._own_rows(quantiles.float().clamp(1e-6, 1 - 1e-6), x)
 
     def distinct_like(self, x: Tensor, n: int) -> Tensor:
         """One of 0, …, n − 1 a row of x, no two alike in a global batch of at most n; (B,)."""
-        strata, jitter = self._strata(x)
-        size = max(1, n // len(strata))
-        chosen = (strata * size + (jitter * size).long()) % n
-        return self._of_rank(chosen, x)
-
-    def _strata(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """A stratum of each row of the global batch, and where in it, in (0, 1)."""
-        n = len(x) * self._world
-        strata = torch.randperm(n, generator=self._generator)
-        jitter = torch.rand(n, generator=self._generator, dtype=torch.float64)
-        return strata, jitter.clamp(1e-6, 1 - 1e-6)
+        rounds = -(-len(x) * self._world // n)
+        chosen = [torch.randperm(n, generator=self._generator) for _ in range(rounds)]
+        return self._of_rank(torch.cat(chosen), x)
 
     def _own_rows(self, values: Tensor, x: Tensor) -> Tensor:
         return self._of_rank(values, x).to(x.dtype if x.is_floating_point() else torch.float32)

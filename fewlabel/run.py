@@ -172,10 +172,7 @@ class Run:
         labels, scale = self._labels(label, n), self.method.scale if scale is None else scale
         if batch_size < 1:
             raise UserError(f"batch size {batch_size} is not positive; 256 is usual")
-        if not self.method.guided and (scale != self.method.scale or interval is not None):
-            raise UserError(
-                f"{self.config.method} samples without guidance; leave scale and interval out"
-            )
+        self.check_guidance(scale, interval)
         process, times = self.score_model.process, self._times(interval)
         score, likelihood = self._counted(temperature)
         began, drawn = time.monotonic(), [torch.empty(0, *self.config.shape)]
@@ -224,6 +221,23 @@ class Run:
         from fewlabel.metrics.evaluate import evaluate
 
         return evaluate(self, metrics, scales or (self.method.scale,), **options)
+
+    def check_guidance(self, scale: float, interval: tuple[float, float] | None = None) -> None:
+        """Refuse what cannot guide the samples of this run.
+
+        Args:
+            scale: guidance scale.
+            interval: (σ_low, σ_high) outside which the guidance is off; None for everywhere.
+
+        Raises:
+            UserError: for a negative or infinite scale, an empty interval, or either of them for
+                a method without guidance.
+        """
+        guidance.check(scale, interval)
+        if not self.method.guided and (scale != self.method.scale or interval is not None):
+            raise UserError(
+                f"{self.config.method} samples without guidance; leave scale and interval out"
+            )
 
     def _counted(self, temperature: float) -> tuple["_Counted", "_Counted"]:
         """The score model and the classifier's likelihood score, if any, with counters."""

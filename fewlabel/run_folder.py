@@ -9,6 +9,7 @@ sheets/              samples of the score model while it trained
 tensorboard/         curves, if they were asked for
 samples/             pictures
 report.html          the page to look at
+.lock                held by the process that trains here
 """
 
 import json
@@ -16,7 +17,6 @@ import os
 import platform
 import subprocess
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from fewlabel import methods
 from fewlabel.config import Config, read_yaml, validated
 from fewlabel.data import Splits
 from fewlabel.errors import UserError
-from fewlabel.files import append_line, locked, remove_leftovers, write_json, write_text
+from fewlabel.files import append_line, remove_leftovers, write_json, write_text
 from fewlabel.training.best import validation_loss
 from fewlabel.training.checkpoint import Checkpoints
 
@@ -55,14 +55,22 @@ class RunFolder:
         """Whether the folder holds a run."""
         return (self.path / "config.yaml").is_file()
 
-    def begin(self, config: Config, splits: Splits) -> None:
-        """Write the manifest and the configuration; the folder is a run from then on."""
+    def check_free(self) -> None:
+        """Refuse a folder that is neither a run nor free for one.
+
+        Raises:
+            UserError: if it is a file, or holds other files.
+        """
         if self.path.exists() and not self.path.is_dir():
             raise UserError(f"{self.path} is a file, not a folder; give another --out")
         if self.path.exists() and not self.exists:
             others = [path.name for path in self.path.iterdir() if path.name[0] != "."]
             if others and not (others == ["labels.json"] and self._holds_splits()):
                 raise UserError(f"{self.path} holds other files and is no run; give another --out")
+
+    def begin(self, config: Config, splits: Splits) -> None:
+        """Write the manifest and the configuration; the folder is a run from then on."""
+        self.check_free()
         write_json(self.path / "labels.json", splits.to_json())
         provenance = {"versions": _versions(), "revision": _revision()}
         text = config.to_yaml() + yaml.safe_dump(provenance, sort_keys=False)
@@ -75,10 +83,6 @@ class RunFolder:
         except UserError:
             return False
         return True
-
-    def locked(self) -> AbstractContextManager[None]:
-        """Keep other processes from training in the folder; see `files.locked`."""
-        return locked(self.path)
 
     def remove_leftovers(self) -> None:
         """Remove what a killed training left half-written, beside its checkpoints."""

@@ -53,9 +53,10 @@ def train(
     teacher: Annotated[
         str | None,
         typer.Option(
-            help="What labels the unlabelled, for lpg and dpt-lp: a run, by its classifier or "
-            "along its score model's features; transformers:NAME, along a vision model's; or "
-            "FILE.csv, by the probabilities in it (columns file and each class).",
+            help="What labels the unlabelled, for lpg and dpt-lp: a run, by its classifier if it "
+            "has one; features:RUN, along its score model's features; transformers:NAME, along "
+            "a vision model's; or FILE.csv, by the probabilities in it (columns file and each "
+            "class).",
             show_default="the method's own",
         ),
     ] = None,
@@ -130,6 +131,7 @@ def train(
         print_json(summary(run.folder))
         return
     say(f"{out} is trained. Next:")
-    asked = ["sample", str(out), "--label", run.class_names[0], "-n", "64"]
-    for words in (asked, ["evaluate", str(out), "--scale", "1,2,4"]):
+    sample = ["sample", str(out), "--label", run.class_names[0], "-n", "64"]
+    scales = ["--scale", "1,2,4"] if run.method.guided else []
+    for words in (sample, ["evaluate", str(out), *scales]):
         say(f"  {shlex.join(['fewlabel', *words])}")

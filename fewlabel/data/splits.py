@@ -97,8 +97,8 @@ class Splits:
         """
         if self != replace(before, labels=self.labels):  # a CSV may be named in another way
             raise UserError(
-                f"{where} was begun with other labels than {self.labels} of {self.data} gives "
-                "now; choose another --out, or give the same labels to go on with it"
+                f"{where} was begun with other labels, or others held out, than {self.labels} of "
+                f"{self.data} gives now; choose another --out, or give the same labels"
             )
 
     def to_json(self) -> dict[str, Any]:
@@ -144,7 +144,7 @@ def draw_splits(dataset: Dataset, labels: str, seed: int) -> Splits:
     train, validation, test = _hold_out(dataset)
     spec = labels.strip()
     if spec.lower().endswith(".csv"):
-        labelled = listed_in_csv(dataset, Path(spec))
+        labelled = listed_in_csv(dataset, Path(spec).expanduser())
         _check_every_class(dataset, labelled, spec)
         train = np.union1d(train, labelled)
         validation, test = (np.setdiff1d(held, labelled) for held in (validation, test))

@@ -133,15 +133,15 @@ def run_comparison(out: Path, asked: Grid, *, jobs: int = 1) -> Results:
 def _compared(out: Path, asked: Grid, jobs: int) -> Results:
     protocol = asked.protocol
     results = Results.open(out, protocol)
-    score = _shared_score(out, protocol, asked.methods)
     dataset = open_dataset(protocol.data, protocol.size)
-    train_judge(dataset)  # the processes share it
     amounts = []
     for amount in asked.labels:
         splits = draw_splits(dataset, amount, Cell.label_seed)
         _check_same(results, amount, splits)
         groups = [candidates(Cell(m, amount), splits.labelled_share) for m in asked.methods]
         amounts.append((groups, asked.repeats(amount)))
+    score = _shared_score(out, protocol, asked.methods)
+    train_judge(dataset)  # the processes share it
     total = sum(
         len(group) + 2 * len(repeats) - 1 for groups, repeats in amounts for group in groups
     )

@@ -69,5 +69,6 @@ def planned_cell(protocol: Protocol, method: str, labels: str) -> Plan:
     settings = protocol.settings
     options = {name: settings.pop(name) for name in ("size", "preset")}
     options |= {"method": method, "labels": labels}
-    teacher = protocol.teacher_of(method)
-    return plan(protocol.data, options=options, teacher=teacher, **settings)
+    teacher, row = protocol.teacher_of(method), find_method(method)
+    score = Path(protocol.score) if protocol.score is not None and row.shares_score else None
+    return plan(protocol.data, options=options, score=score, teacher=teacher, **settings)

@@ -24,6 +24,8 @@ LEVEL = 0.5
 
 OF_CLASSIFIERS = ("classifier-accuracy", "classifier-ece")
 
+_ENDS = ("low", "high")
+_ROUNDING = 1e-9
 _TEXTS = 2
 """Columns of the table before the figures."""
 
@@ -44,29 +46,32 @@ def averaged(rows: Iterable[Row], *more: str) -> list[Row]:
         found.setdefault(tuple(row.get(key) for key in keys), []).append(row)
     means = []
     for same in found.values():
-        estimate = _over_repeats({(row["label_seed"], row["seed"]): row["value"] for row in same})
-        if estimate is None:
-            widest = max(same, key=lambda row: row["high"] - row["low"])
-            estimate = Estimate(*(widest[key] for key in ("value", "low", "high")))
-        else:
-            estimate = within_limits(same[0]["metric"], estimate)
+        values = _independent({(row["label_seed"], row["seed"]): row["value"] for row in same})
+        if _differ(values):
+            estimate = over_seeds(values)
+        else:  # one, or the same by chance: what is known is the interval over samples
+            mean, widest = fmean(values), max(same, key=lambda row: row["high"] - row["low"])
+            estimate = Estimate(mean, *(mean + widest[k] - widest["value"] for k in _ENDS))
+        estimate = within_limits(same[0]["metric"], estimate)
         means.append(same[0] | vars(estimate) | {"repeats": len(same)})
     return means
 
 
-def _over_repeats(values: _Repeats) -> Estimate | None:
-    """The mean with Student's interval; None if the repeats are one, or all the same.
+def _independent(values: _Repeats) -> list[float]:
+    """Figures that are independent: means over the seeds of each draw of labels, which they share.
 
-    The seeds of a draw of labels share its labels, so that only their mean is independent of the
-    other draws; of a single draw the seeds are the repeats.
+    Of a single draw the seeds are the repeats.
     """
     of_draws: dict[int, list[float]] = {}
     for (draw, _), value in values.items():
         of_draws.setdefault(draw, []).append(value)
-    independent = [fmean(found) for found in of_draws.values()]
-    if len(independent) == 1:
-        independent = list(values.values())
-    return over_seeds(independent) if len(set(independent)) > 1 else None
+    means = [fmean(found) for found in of_draws.values()]
+    return means if len(means) > 1 else list(values.values())
+
+
+def _differ(values: Sequence[float]) -> bool:
+    """Whether these have a spread, beyond rounding."""
+    return len(values) > 1 and max(values) - min(values) > _ROUNDING * max(map(abs, values))
 
 
 def differences(rows: Iterable[Row], metrics: Sequence[str]) -> Comparison | None:
@@ -116,7 +121,9 @@ def _behind(rivals: Mapping[str, _Repeats], metric: str) -> dict[str, Entry]:
     found: dict[str, Entry] = {best: "the best"}
     for method in rivals.keys() - {best}:
         shared = sorted(rivals[method].keys() & rivals[best].keys())
-        found[method] = _over_repeats({k: rivals[method][k] - rivals[best][k] for k in shared})
+        behind = _independent({k: rivals[method][k] - rivals[best][k] for k in shared})
+        if _differ(behind):
+            found[method] = over_seeds(behind)
     return found
 
 
@@ -135,7 +142,10 @@ def table_of(
     at_level = (f"{metric}@{LEVEL:g}" for metric in OF_CLASSIFIERS if metric in there)
     reasons = {(cell.labels, cell.method): why for cell, why in failed.items()}
     repeats = max((row["repeats"] for row in reported), default=1)
-    of = "means over draws of labels (of each the mean over its seeds), Student's 95 % intervals"
+    of = (
+        "means over draws of labels, of each the mean over its seeds (of one draw: over seeds), "
+        "with Student's 95 % intervals"
+    )
     if repeats == 1:
         of = "of one run each, with 95 % intervals over its samples"
     caption = (

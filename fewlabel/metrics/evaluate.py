@@ -66,11 +66,13 @@ def evaluate(
             takes images in [−1, 1]; see `extractors.find_extractor`.
 
     Raises:
-        UserError: for an unknown metric, too few samples or real images of a class, or an
-            extractor that cannot be had or cannot read the images.
+        UserError: for an unknown metric, too few samples or real images of a class, a scale of a
+            method without guidance, or an extractor that cannot be had or cannot read the images.
     """
     check_numbers(metrics, per_class)
     check_data(metrics, run.dataset, run.splits, reference)
+    for scale in scales:
+        run.check_guidance(scale)
     samplers = [sampler] if isinstance(sampler, str) else sampler
     numbers = [steps] if steps is None or isinstance(steps, int) else steps
     n = per_class * len(run.class_names)

@@ -36,8 +36,7 @@ from fewlabel.training.processes import start_accelerator
 
 __all__ = ["Judge", "accuracy_on", "held_out", "train_classifier", "train_judge"]
 
-_FORMAT = 1  # raise it when anything below changes what a judge is
-_OF_VECTORS = 2  # or what one of vectors is
+_FORMAT = 2  # raise it when anything below, or what is held out, changes what a judge is
 _WIDTHS = (32, 64)
 _STEPS = 600
 _EPOCHS = 3  # where that is more steps
@@ -93,7 +92,7 @@ def train_judge(dataset: Dataset) -> Judge:
     of validation and test.
     """
     splits = draw_splits(dataset, "all", seed=0)
-    key = fingerprint_of(_FORMAT if len(dataset.shape) > 1 else _OF_VECTORS, dataset.fingerprint)
+    key = fingerprint_of(_FORMAT, dataset.fingerprint)
     checkpoints = Checkpoints(cache_folder() / "judges" / key)
     classifier = train_classifier(dataset, splits, checkpoints, "judge")
     judge = Judge(classifier, 1.0, None, f"judge-{key[:8]}")

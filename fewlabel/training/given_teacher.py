@@ -48,10 +48,11 @@ def resolved(source: str, method: str, dataset: Dataset, splits: Splits) -> str:
     if _is_table(source):
         probabilities_of(dataset, splits.indices("unlabelled"), Path(source).expanduser())
     elif source.startswith(FEATURES):
-        _check_run(Path(rest), dataset, asked="score")
-        return f"{FEATURES}{Path(rest).expanduser().resolve()}"
+        folder = Path(rest).expanduser()
+        _check_run(folder, dataset, asked="score")
+        return f"{FEATURES}{folder.resolve()}"
     else:
-        _check_run(Path(source), dataset, asked="classifier")
+        _check_run(Path(source).expanduser(), dataset, asked="classifier")
     return str(Path(source).expanduser().resolve())
 
 
@@ -95,8 +96,8 @@ def _check_run(folder: Path, dataset: Dataset, asked: Stage) -> None:
     classifier = bool(teaches.classifier) and asked == "classifier"
     if not (classifier or teaches.shares_score):
         raise UserError(
-            f"{folder} is a run of {source.method}, which has neither a classifier nor an "
-            "unconditional score model; give a run of uncond or lpg"
+            f"{folder} is a run of {source.method}, which has no unconditional score model"
+            f"{'' if asked == 'score' else ', and no classifier'}; give a run of uncond or lpg"
         )
     if source.shape != dataset.shape:
         raise UserError(

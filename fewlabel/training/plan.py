@@ -119,6 +119,8 @@ def plan(
     values = merged(_default_weights(asked["method"]), values) | shared
     resolved = validated(values, "configuration", Config)
     _check_processes(resolved)
+    if len(dataset.shape) == 1:
+        _check_centre(resolved, dataset, splits)
     _check_weights(resolved)
     _check_shares(resolved, splits)
     return Plan(resolved, dataset, splits)
@@ -126,7 +128,6 @@ def plan(
 
 _TIMES = 5
 _OF_CENTRE = 10_000
-_FARTHEST = 5.0
 _FROM_DATA = ("size", "shape", "sigma_data")
 
 
@@ -147,13 +148,6 @@ def _spread(dataset: Dataset, splits: Splits) -> float:
     spread = float(f"{dataset.spread(splits.train):.6g}")
     if spread == 0:
         raise UserError(f"{dataset.name}: all values are the same (constant); check the data")
-    if len(dataset.shape) == 1:
-        centre = float(dataset.examples(splits.train[:_OF_CENTRE]).mean())
-        if abs(centre) > _FARTHEST * spread:
-            raise UserError(
-                f"{dataset.name}: the vectors lie around {centre:.4g}, {abs(centre) / spread:.3g} "
-                "times their spread from 0, where sampling begins: subtract their mean"
-            )
     return spread
 
 
@@ -169,6 +163,18 @@ def _check_processes(config: Config) -> None:
                 f"configuration: classifier.process: at the time {t:g} its σ/α is {found:.3g}, "
                 f"that of the score model {wanted:.3g}; change the schedule in process, for both"
             )
+
+
+def _check_centre(config: Config, dataset: Dataset, splits: Splits) -> None:
+    """Refuse vectors that are far from where sampling begins, N(0, σ(t_max)²)."""
+    of_score, some = process.from_config(config.process), len(splits.train) // _OF_CENTRE + 1
+    centre = float(dataset.examples(splits.train[::some]).mean())
+    last = torch.tensor(of_score.t_max, dtype=torch.float64)
+    if abs(centre) * of_score.alpha(last) > of_score.sigma(last):
+        raise UserError(
+            f"{dataset.name}: the vectors lie around {centre:.4g}, and sampling begins around 0 "
+            f"with a spread of {of_score.sigma(last):.4g}: subtract their mean"
+        )
 
 
 def _default_weights(method: str) -> dict[str, Any]:
@@ -239,7 +245,7 @@ def _shared_score(folder: Path, method: str, dataset: Dataset, splits: Splits) -
     if theirs.fingerprint == dataset.fingerprint and len(seen):
         raise UserError(
             f"the score model of {folder} was trained on {len(seen)} examples that are held out "
-            f"here, as {theirs.labels} lists them; give the same --labels or another run"
+            f"here; give its labels ({theirs.labels}) or another run"
         )
     keys = {"score", "process"}
     if source.score.prediction == "preconditioned":  # others do not depend on it

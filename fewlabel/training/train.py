@@ -5,7 +5,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,6 +15,7 @@ from fewlabel import launched, methods
 from fewlabel.config import Config
 from fewlabel.data import absolute
 from fewlabel.errors import Interrupted, UserError
+from fewlabel.files import locked
 from fewlabel.methods import Stage
 from fewlabel.progress import track
 from fewlabel.run import Run, find_device
@@ -23,7 +24,7 @@ from fewlabel.score import ScoreModel
 from fewlabel.training.journal import Journal, check_tensorboard
 from fewlabel.training.loop import Record
 from fewlabel.training.plan import Plan, plan
-from fewlabel.training.processes import start_accelerator
+from fewlabel.training.processes import any_process, start_accelerator
 from fewlabel.training.sheets import draw_sheet
 from fewlabel.training.stages import check_settings, fit_stage
 
@@ -114,21 +115,38 @@ def train(
         raise UserError(f"{folder} is finished; sample from it, or choose another --out")
     on_device = device == "cpu", planned.config.precision
     accelerator = start_accelerator(*on_device)
-    if accelerator.is_main_process:
-        if not folder.exists:
-            folder.begin(planned.config, planned.splits)
-        n = accelerator.num_processes
-        together = f" ({n} processes)" if n > 1 else ""
-        print(f"{planned.summary()} → {folder}{together}", file=sys.stderr)
-    accelerator.wait_for_everyone()
-    alone = folder.locked() if accelerator.is_main_process else nullcontext()
-    with alone, _stop_signals() as stop:
+    with _alone(folder, planned, accelerator), _stop_signals() as stop:
         if accelerator.is_main_process:
-            folder.remove_leftovers()
+            n = accelerator.num_processes
+            together = f" ({n} processes)" if n > 1 else ""
+            print(f"{planned.summary()} → {folder}{together}", file=sys.stderr)
         for stage in methods.find_method(planned.config.method).stages:
             accelerator = start_accelerator(*on_device)  # each stage scales its loss by itself
             _train_stage(stage, planned, folder, accelerator, stop, tensorboard)
     return Run(out, device)
+
+
+@contextmanager
+def _alone(folder: RunFolder, planned: Plan, accelerator: Accelerator) -> Iterator[None]:
+    """Have the folder to the processes that train together while the block runs.
+
+    The main process begins the run if it is not, when nobody else can. If it cannot, all raise.
+    """
+    refused: UserError | None = None
+    with ExitStack() as held:
+        if accelerator.is_main_process:
+            try:
+                folder.check_free()
+                held.enter_context(locked(folder.path))
+                _check_settings_of(folder, planned)  # by now it may be another's
+                if not folder.exists:
+                    folder.begin(planned.config, planned.splits)
+                folder.remove_leftovers()
+            except UserError as error:
+                refused = error
+        if any_process(refused is not None, accelerator):
+            raise refused or UserError(f"{folder} cannot be trained in: the main process says why")
+        yield
 
 
 def prepare(

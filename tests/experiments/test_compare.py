@@ -29,7 +29,7 @@ from fewlabel.experiments.demo import run_demo
 from fewlabel.experiments.grid import Grid
 from fewlabel.files import locked
 from fewlabel.randomness import generator_for
-from fewlabel.run import load
+from fewlabel.run import Run, load
 
 LABELS = "2/class"
 METHODS = ["cg", "cg-sc-all", "cond"]
@@ -132,12 +132,15 @@ def test_a_teacher_of_the_users_teaches_the_methods_that_take_one(
 
 
 def test_the_score_model_of_a_comparison_is_the_same_from_every_folder(
-    protocol: Protocol, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    protocol: Protocol, finished_run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    whole = checked(asked(replace(protocol, score="mine"), ["cg"]))
-    assert whole.protocol.score == str(tmp_path / "mine")
+    folder = finished_run.folder.path
+    monkeypatch.chdir(folder.parent)
+    whole = checked(asked(replace(protocol, score=folder.name), ["cg"]))
+    assert whole.protocol.score == str(folder)
     assert whole == checked(whole)
+    with pytest.raises(UserError, match="there is no run folder mine"):
+        checked(asked(replace(protocol, score="mine"), ["cond", "cg"]))
 
 
 def row(cell: Cell, scale: float, value: float, **more: Any) -> Row:

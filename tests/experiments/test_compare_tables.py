@@ -48,8 +48,14 @@ def test_the_seeds_of_a_draw_are_one_repeat_and_draws_are_the_repeats() -> None:
 def test_repeats_that_agree_to_the_last_digit_are_not_certain() -> None:
     (found,) = averaged(figures({(0, 0): 5.0, (1, 1): 5.0}))
     assert (found["low"], found["high"]) == (3.0, 7.0)
+    seeds = {(0, 0): 4.0, (0, 1): 6.0, (1, 0): 6.0, (1, 1): 4.0}  # the draws agree, seeds do not
+    (found,) = averaged(figures(seeds))
+    assert (found["value"], found["low"], found["high"]) == (5.0, 3.0, 7.0)
     same = figures({(0, 0): 5.0, (1, 1): 5.0})
-    more = [row | {"method": "lpg", "value": row["value"] - 0.1} for row in same]
+    more = [
+        row | {"method": "lpg", "value": row["value"] - (0.1 if row["seed"] else 0.4 - 0.3)}
+        for row in same
+    ]
     assert differences([*same, *more], METRICS) is None
 
 

@@ -73,5 +73,5 @@ def test_finished_runs_are_loaded_and_other_settings_refused(short: tuple[Path, 
     again = reproduce_dlsm_moons(out, SHORT)
     assert again["rows"] == document["rows"]
     assert {path: path.stat().st_mtime_ns for path in out.glob("*/*/*.safetensors")} == before
-    with pytest.raises(UserError, match="other settings"):
+    with pytest.raises(UserError, match="is another run: there"):
         finished_run(out / "cg", "cg")

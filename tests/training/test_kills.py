@@ -42,7 +42,7 @@ def test_twenty_kills(tmp_path: Path, tiny: tuple[str, ...], seed: int) -> None:
         assert found[file].keys() == tensors.keys()
         assert all(torch.equal(found[file][key], value) for key, value in tensors.items()), file
     hidden = [path.name for path in out.rglob(".*")]
-    assert hidden == []
+    assert hidden == [".lock"]
     steps = [(r["stage"], r["step"]) for r in whole.folder.records()]
     assert [
         (r["stage"], r["step"]) for r in map(json.loads, (out / "metrics.jsonl").open())
