@@ -8,7 +8,7 @@ from scipy.stats import kstest, lognorm, uniform
 from torch import Tensor
 
 from fewlabel.errors import UserError
-from fewlabel.process import EDM, VE, Process, broadcast, from_config
+from fewlabel.process import EDM, VE, VP, Discrete, Process, SubVP, broadcast, from_config
 from fewlabel.randomness import StepRandom
 
 every_process = pytest.mark.parametrize("process", PROCESSES, ids=PROCESS_NAMES)
@@ -60,6 +60,9 @@ def test_the_ends_of_the_processes() -> None:
         (VE(), uniform()),
         (EDM(p_mean=-0.4, p_std=1.3), lognorm(s=1.3, scale=math.exp(-0.4))),
         (EDM(), lognorm(s=1.2, scale=math.exp(-1.2))),
+        (VP(epsilon=0.02), uniform(0.02, 0.98)),
+        (SubVP(), uniform(0.001, 0.999)),
+        (Discrete(), uniform(0, 999)),
     ],
 )
 def test_training_times_have_their_distribution(process: Process, distribution) -> None:

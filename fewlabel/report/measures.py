@@ -49,10 +49,9 @@ _MEASURES = {
     "coverage": Measure("coverage", "largest", ".1%"),
     "density": Measure("density", "largest", ".3f"),
     "fid": Measure("FID", "smallest", ".2f"),
-    "intra-fid": Measure("intra-FID", "smallest", ".2f"),
     "copies-intra-fid": Measure("intra-FID of copies", digits=".2f"),
     "kid": Measure("KID", "smallest", ".4f"),
-    "intra-kid": Measure("intra-KID", "smallest", ".4f"),
+    "memorised": Measure("memorised", "smallest", ".1%"),
     "is": Measure("inception score", "largest", ".2f"),
     "ece": Measure("calibration error", "smallest", ".3f"),
     "classifier-ece": Measure("calibration error", "smallest", ".3f"),
@@ -65,5 +64,8 @@ def measure(metric: str) -> Measure:
     One that is not known keeps its name and is no contest.
     """
     name, _, level = metric.partition("@")
-    found = _MEASURES.get(name.lower(), Measure(name))
+    whole = name.lower().removeprefix("intra-")
+    found = _MEASURES.get(whole, Measure(name))
+    if whole != name.lower():
+        found = replace(found, title=f"intra-{found.title}")
     return replace(found, title=f"{found.title}, σ = {level}") if level else found

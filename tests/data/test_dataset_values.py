@@ -1,10 +1,12 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from sklearn import datasets
 
+from fewlabel.data import Dataset, load_digits
 from fewlabel.data import dataset as dataset_module
-from fewlabel.data import load_digits
 
 
 def test_digits_are_those_of_scikit_learn_in_order() -> None:
@@ -39,5 +41,13 @@ def test_spread_is_the_standard_deviation(
     assert digits.spread(indices) == pytest.approx(expected, rel=1e-6)
 
 
-def test_fingerprint_of_digits_is_stable_in_a_process() -> None:
-    assert load_digits().fingerprint == load_digits(8).fingerprint
+def test_examples_of_a_file_are_those_of_the_array(tmp_path: Path) -> None:
+    """Read a few rows at a time, in the order asked for."""
+    values = np.random.default_rng(0).integers(0, 256, (30, 4, 5, 3), dtype=np.uint8)
+    np.save(tmp_path / "values.npy", values)
+    mapped = np.load(tmp_path / "values.npy", mmap_mode="r")
+    facts = {"name": "x", "labels": np.zeros(30, np.int64), "class_names": ("a",)}
+    order = np.random.default_rng(1).permutation(30)
+    found = Dataset(values=mapped, fingerprint="", **facts).examples(order)
+    expected = values[order].transpose(0, 3, 1, 2) / np.float32(127.5) - 1
+    np.testing.assert_allclose(found.numpy(), expected, atol=1e-6)

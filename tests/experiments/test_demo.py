@@ -34,8 +34,6 @@ def test_rows_are_those_of_the_contract(document: dict[str, Any]) -> None:
     keys = {(row["method"], row["metric"]) for row in document["rows"]}
     assert keys == {(m, f) for m in ("cg", "lpg") for f in ("accuracy", "intra-fid")}
     assert len(document["rows"]) == len(keys)
-    assert all(row["low"] <= row["value"] <= row["high"] for row in document["rows"])
-    assert document["seconds"] > 0
 
 
 def test_the_scale_is_the_best_on_the_validation_split(document: dict[str, Any]) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from fewlabel.experiments.few_label_moons import QUICK, Effort, reproduce_few_label_moons
+from fewlabel.experiments.few_label_moons import Effort, reproduce_few_label_moons
 
 KEYS = {"method", "n_labels", "draw", "metric", "sigma", "value"}
 SHORT = Effort(
@@ -65,25 +65,6 @@ def test_leaves_a_table_and_a_figure(short: tuple[Path, dict]) -> None:
     out, document = short
     assert Path(document["figure"]).stat().st_size > 10_000
     assert "| cfg-all |" in (out / "table.md").read_text()
-
-
-def test_defaults_are_the_experiment_that_was_asked_for() -> None:
-    whole = Effort()
-    assert whole.counts == (4, 10, 40, 200)
-    assert whole.draws == 5
-    assert set(whole.methods) == {
-        "cg",
-        "cg-ls",
-        "cg-jr",
-        "cg-at",
-        "cg-jem",
-        "cg-dlsm",
-        "cg-sc-labeled",
-        "cg-sc-all",
-        "cfg-all",
-        "lpg",
-    }
-    assert set(QUICK.methods) < set(whole.methods)
 
 
 @pytest.mark.parametrize(

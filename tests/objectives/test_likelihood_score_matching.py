@@ -41,7 +41,7 @@ def test_the_score_function_is_given_and_not_trained() -> None:
     trained = {id(p) for p in term.parameters()}
     assert trained == {id(p) for p in model.parameters()}
     assert not trained & {id(p) for p in score.parameters()}
-    assert not any(key.startswith("score") for key in term.state_dict())
+    assert term.state_dict().keys() == {f"classifier.{key}" for key in model.state_dict()}
     assert Objective({"dlsm": term}, {"dlsm": "labelled"}, {"dlsm": 1.0}).memory() == {}
     term(points(8), StepRandom(0, 0)).mean().backward()
     assert all(p.grad is None for p in score.parameters())

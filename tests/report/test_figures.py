@@ -73,7 +73,6 @@ def test_styles_are_distinct_and_stable() -> None:
     assert len(set(figures.STYLES.values())) == len(figures.STYLES)
     for (a, _), (b, _) in itertools.combinations(figures.STYLES.values(), 2):
         assert np.abs(np.subtract(to_rgb(a), to_rgb(b))).sum() > 0.2
-    assert figures.method_style("a new one") == figures.method_style("a new one")
 
 
 def test_pyplot_is_not_used(tmp_path: Path) -> None:

@@ -10,17 +10,20 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import nn
+from torchmetrics.functional.classification import multiclass_calibration_error
 from toys import Scalar, Slope, run_fit, settings
 
 import fewlabel
-from fewlabel.data import open_dataset
+from fewlabel.data import draw_splits, open_dataset
 from fewlabel.errors import UserError
+from fewlabel.process import EDM, VE, VP, Process
+from fewlabel.randomness import generator_for
 from fewlabel.run import Run
 from fewlabel.run_folder import RunFolder
 from fewlabel.training.best import validation_loss
 from fewlabel.training.checkpoint import Checkpoints
 from fewlabel.training.train import train
-from fewlabel.training.validation import classifier_validation
+from fewlabel.training.validation import classifier_validation, spread_out
 
 Cli = Callable[..., SimpleNamespace]
 EARLY = (
@@ -139,20 +142,39 @@ def test_patience_without_held_out_labels_is_refused(
     assert not (tmp_path / "run").exists()
 
 
-def test_a_classifier_is_validated_at_its_noise_levels(finished_run: Run) -> None:
-    """Of a classifier that knows nothing, the cross-entropy is log K and the ECE its accuracy."""
-    dataset = open_dataset("digits", None)
-    model = finished_run.classifier
-    validate = classifier_validation(
-        dataset, finished_run.splits, model.process, torch.device("cpu")
-    )
+@pytest.mark.parametrize("process", [VE(0.01, 50.0), VP(), EDM()], ids=lambda p: p.name)
+@pytest.mark.parametrize("data", ["digits", "moons"])
+def test_a_classifier_is_validated_at_its_noise_levels(data: str, process: Process) -> None:
+    """By hand, of a classifier of x and t, at σ/α = 0.1, 0.5 and 2; times σ_data for vectors."""
+    dataset = open_dataset(data)
+    splits = draw_splits(dataset, "all", 0)
+    labelled, classes = splits.validation, dataset.n_classes
+    x, y = dataset.examples(labelled), torch.from_numpy(dataset.labels[labelled])
 
-    class Ignorant(nn.Module):
+    class Linear(nn.Module):
         def forward(self, x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-            return torch.zeros(len(x), 10)
+            flat = x.flatten(1)
+            return flat[:, torch.arange(classes) % flat.shape[1]] / 5 + t * torch.arange(classes)
 
-    figures = validate(Ignorant())
-    for level in ("0.1", "0.5", "2"):
-        assert figures[f"ce@{level}"] == pytest.approx(np.log(10))
-        right = figures[f"accuracy@{level}"]
-        assert figures[f"ece@{level}"] == pytest.approx(abs(right - 0.1), abs=1e-6)
+    figures = classifier_validation(dataset, splits, process, torch.device("cpu"))(Linear())
+    noise = torch.randn(x.shape, generator=generator_for("validation"))
+    unit = dataset.spread(splits.train) if data == "moons" else 1.0
+    for level in (0.1, 0.5, 2.0):
+        t = process.time_at(torch.tensor(unit * level))
+        assert process.sigma(t) / process.alpha(t) == pytest.approx(unit * level, rel=1e-4)
+        logits = Linear()(process.alpha(t) * x + process.sigma(t) * noise, t)
+        expected = nn.functional.cross_entropy(logits, y)
+        assert figures[f"ce@{level:g}"] == pytest.approx(float(expected), rel=1e-4)
+        right = float((logits.argmax(1) == y).double().mean())
+        assert figures[f"accuracy@{level:g}"] == pytest.approx(right)
+        error = multiclass_calibration_error(logits.softmax(1), y, num_classes=classes, n_bins=15)
+        assert figures[f"ece@{level:g}"] == pytest.approx(float(error), abs=1e-5)
+
+
+def test_what_is_spread_out_is_of_every_class() -> None:
+    """Files may lie in the order of their classes: the first thousand would be of one."""
+    labels = np.repeat(np.arange(3), [600, 900, 1500])
+    found = spread_out(np.arange(3000), 1000)
+    assert np.bincount(labels[found]).tolist() == [200, 300, 500]
+    assert len(np.unique(found)) == 1000
+    assert spread_out(found, 1000) is found

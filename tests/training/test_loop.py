@@ -11,7 +11,7 @@ from fewlabel.classifier import NoisyClassifier
 from fewlabel.errors import TrainingError, UserError
 from fewlabel.objectives import CrossEntropy, Term
 from fewlabel.process import EDM
-from fewlabel.randomness import generator_for
+from fewlabel.randomness import StepRandom, generator_for
 from fewlabel.training.checkpoint import Checkpoints
 from fewlabel.training.ema import Ema
 from fewlabel.training.loop import learning_rate
@@ -104,6 +104,39 @@ def test_a_batch_must_divide_into_its_shares() -> None:
     check_settings(planned(*parts), 4)
     with pytest.raises(UserError, match=r"classifier\.fit\.batch=24 .* 16 × 3 .*multiple of 48"):
         check_settings(planned(*parts), 16)
+
+
+def test_a_gradient_that_is_clipped_moves_as_one_of_norm_one(tmp_path: Path) -> None:
+    """Adam alone would hide a constant factor, so every other gradient is a hundred times it."""
+
+    class Uneven(Slope):
+        calls = 0
+
+        def forward(self, batch: Batch, random: StepRandom) -> Tensor:
+            self.calls += 1
+            return super().forward(batch, random) * (1 if self.calls % 2 else 100)
+
+    ends = []
+    for kind, clip in ((Slope, 1.0), (Uneven, 1.0), (Uneven, 1e9)):
+        model = Scalar()
+        config = settings(steps=20, learning_rate=0.01, clip=clip)
+        list(run_fit(model, {"slope": kind(model)}, config, tmp_path / f"{kind.__name__}{clip}"))
+        ends.append(model.w.item())
+    assert ends[1] == pytest.approx(ends[0], rel=1e-4)
+    assert abs(ends[2] / ends[0] - 1) > 0.05
+
+
+def test_weights_decay_by_the_rate_times_the_decay(tmp_path: Path) -> None:
+    """Without a gradient AdamW leaves Π (1 − η_s λ); in Adam's L2 form it would step by η_s."""
+
+    class Flat(Slope):
+        def forward(self, batch: Batch, random: StepRandom) -> Tensor:
+            return 0 * super().forward(batch, random)
+
+    model, config = Scalar(2.0), settings(steps=30, learning_rate=0.1, weight_decay=0.3)
+    list(run_fit(model, {"flat": Flat(model)}, config, tmp_path))
+    left = math.prod(1 - 0.3 * learning_rate(config, step) for step in range(30))
+    assert model.w.item() == pytest.approx(2 * left, rel=1e-5)
 
 
 def test_a_share_has_whole_eighths_for_a_loss_on_every_eighth_row() -> None:

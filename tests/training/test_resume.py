@@ -97,13 +97,15 @@ def test_killed_while_a_checkpoint_of_the_classifier_is_written(
     leftover = case.out / "classifier" / ".step-00000020.new"
     assert (leftover / "last.safetensors").is_file()
     assert [case.folder.steps_done(stage) for stage in ("score", "classifier")] == [40, 10]
-    shutil.copytree(leftover, leftover.with_name(".step-00000013.new"))  # never overwritten
+    shutil.copytree(leftover, leftover.with_name(".step-00000013.new"))  # no step of this run
+    (case.out / ".config-0123abcd.yaml").write_text("half")
     score = (case.out / "score" / "step-00000040" / "checkpoint.json").stat().st_mtime_ns
     assert cli(*tiny_train(case.out)).status == 0
     assert_equal_states(case.folder, finished_run.folder)
     assert logged(case.folder) == ALL_STEPS
     assert score == (case.out / "score" / "step-00000040" / "checkpoint.json").stat().st_mtime_ns
     assert cli("sample", case.out, "-n", 1, "--label", 3).status == 0
+    assert {path.name for path in case.out.rglob(".*")} == {".lock"}
 
 
 def test_sigterm_leaves_a_checkpoint_at_the_step_under_way(
