@@ -5,10 +5,11 @@ import pytest
 import torch
 
 import fewlabel
-from fewlabel import samplers
+from fewlabel import guidance, samplers
 from fewlabel.errors import UserError
 from fewlabel.run import Run
 from fewlabel.samplers import grids
+from fewlabel.training.train import train
 
 
 def test_the_batch_size_does_not_change_the_images(finished_run: Run) -> None:
@@ -43,6 +44,28 @@ def test_guidance_moves_samples_towards_the_class(finished_run: Run) -> None:
         return float(log_prob.gather(1, labels[:, None]).mean())
 
     assert mean_log_prob(6.0) > mean_log_prob(1.0) > mean_log_prob(0.0)
+
+
+@pytest.mark.parametrize("process", ["{name: ve, sigma_max: 20}", "{name: vp}"])
+def test_an_interval_is_one_of_noise_levels(
+    tmp_path: Path, tiny: tuple[str, ...], process: str
+) -> None:
+    """Of a process whose time is not σ: by the times at which its σ/α are the ends."""
+    run = train(
+        "digits", method="cg", labels=0.05, steps=1, out=tmp_path, device="cpu",
+        overrides=[*tiny, f"process={process}", "score.sheet_every=0"],
+    )  # fmt: skip
+    of_score = run.score_model.process
+    times = [float(of_score.time_at(torch.tensor(level))) for level in (0.3, 3.0)]
+    labels, ends = torch.full((4,), 7), (times[0], times[1])
+    guided = guidance.classifier(
+        run.score_model, run.classifier.likelihood_score, labels, 5.0, interval=ends
+    )
+    expected = samplers.sample(guided, of_score, (4, 1, 8, 8), steps=12, seed=2).clamp(-1, 1)
+    options = {"label": labels, "n": 4, "scale": 5.0, "steps": 12, "seed": 2}
+    found = run.sample(**options, interval=(0.3, 3.0))
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(run.sample(**options), found, atol=1e-3)
 
 
 def test_interval_and_temperature_weaken_guidance(finished_run: Run) -> None:

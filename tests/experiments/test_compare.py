@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,13 +22,24 @@ from scipy import stats
 
 from fewlabel.data import draw_splits, open_dataset
 from fewlabel.errors import UserError
+from fewlabel.experiments import compare
 from fewlabel.experiments.compare import Results, known_tasks, run_comparison
-from fewlabel.experiments.compare_cells import Cell, Protocol, Row, candidates, cell_of, chosen
+from fewlabel.experiments.compare_cells import (
+    Cell,
+    Protocol,
+    Row,
+    Task,
+    candidates,
+    cell_of,
+    chosen,
+)
 from fewlabel.experiments.compare_checks import checked
 from fewlabel.experiments.compare_results import write_results
 from fewlabel.experiments.demo import run_demo
 from fewlabel.experiments.grid import Grid
 from fewlabel.files import locked
+from fewlabel.metrics import fid, intra, judge
+from fewlabel.metrics.judge import train_judge
 from fewlabel.randomness import generator_for
 from fewlabel.run import Run, load
 
@@ -93,9 +105,39 @@ def compared(protocol: Protocol, tmp_path_factory: pytest.TempPathFactory) -> Co
     text = (out / "results.jsonl").read_text()
     assert text.endswith("\n")
     before = [json.loads(line) for line in text.splitlines()]
-    return Compared(run_comparison(out, twice), before)
+    return Compared(run_comparison(out, twice, jobs=2), before)
 
 
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tasks are done in this process, as they are given."""
+
+    class Pool:
+        def __init__(self, *how: object) -> None:
+            pass
+
+        def submit(self, work: Callable[[Task], list[Row]], task: Task) -> Future[list[Row]]:
+            done: Future[list[Row]] = Future()
+            try:
+                done.set_result(work(task))
+            except Exception as error:
+                done.set_exception(error)
+            return done
+
+        def shutdown(self, **how: object) -> None:
+            pass
+
+    monkeypatch.setattr(compare, "ProcessPoolExecutor", Pool)
+
+
+@pytest.fixture
+def weak_judges(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Their verdicts are not looked at."""
+    monkeypatch.setenv("FEWLABEL_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(judge, "_STEPS", 20)
+
+
+@pytest.mark.usefixtures("at_once")
 def test_the_shared_score_model_teaches_a_method_that_has_none(
     protocol: Protocol, tmp_path: Path
 ) -> None:
@@ -106,6 +148,7 @@ def test_the_shared_score_model_teaches_a_method_that_has_none(
     assert run.config.score_from is None
 
 
+@pytest.mark.usefixtures("at_once")
 def test_a_teacher_of_the_users_teaches_the_methods_that_take_one(
     protocol: Protocol, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -206,6 +249,7 @@ def test_labels_are_shown_as_often_as_in_the_data_or_more_often(
     assert [cell.weight for cell in cells] == shares
 
 
+@pytest.mark.usefixtures("at_once")
 def test_the_share_of_labels_is_chosen_on_validation_and_trained_with(
     protocol: Protocol, tmp_path: Path
 ) -> None:
@@ -271,15 +315,64 @@ def test_figures_of_the_classifier_are_of_every_test_image_once(compared: Compar
     results = compared.results
     rows = [r for r in results.rows if r.get("sigma") == 0.5 and r["method"] == "cg"]
     (hits,) = (r for r in rows if r["metric"] == "classifier-accuracy")
+    (error,) = (r for r in rows if r["metric"] == "classifier-ece")
     run = load(results.out / "runs" / Cell("cg", LABELS).folder)
     test = run.splits.test
     x, y = run.dataset.examples(test), torch.from_numpy(run.dataset.labels[test])
     process, t = run.classifier.process, run.classifier.process.time_at(torch.tensor(0.5))
     noise = torch.randn(x.shape, generator=generator_for("classifier figures", "0.5"))
-    found = run.classifier.log_prob(process.perturb(x, t, noise), t).argmax(1)
-    assert hits["value"] == pytest.approx(float((found == y).double().mean()))
-    errors = [r for r in results.rows if r["metric"] == "classifier-ece"]
-    assert all(0 <= r["low"] <= r["value"] <= r["high"] <= 1 for r in errors)
+    p = run.classifier.log_prob(process.perturb(x, t, noise), t).detach().exp()
+    assert hits["value"] == pytest.approx(float((p.argmax(1) == y).double().mean()))
+    confidence, accuracy, share = np.transpose(error["bins"])
+    assert share.sum() == pytest.approx(1)
+    assert (share * accuracy).sum() == pytest.approx(hits["value"])
+    assert (share * confidence).sum() == pytest.approx(float(p.amax(1).mean()), rel=1e-4)
+    assert error["value"] == pytest.approx((share * np.abs(accuracy - confidence)).sum())
+    halves = error["high"] - error["value"], error["value"] - max(error["low"], 0)
+    assert halves[0] > 0
+    assert halves[0] == pytest.approx(halves[1]) or error["low"] == 0
+
+
+@pytest.mark.parametrize(
+    ("split", "seed", "per_class"), [("validation", 1, 40), ("report", 0, 10)]
+)
+def test_choices_and_reports_are_by_images_and_samples_of_their_own(
+    compared: Compared, split: str, seed: int, per_class: int
+) -> None:
+    """By hand, from the run: what is chosen by takes no part in what is reported."""
+    cell = Cell("cg", LABELS)
+    run = load(compared.results.out / "runs" / cell.folder)
+    row = next(
+        r
+        for r in compared.results.rows
+        if (r["split"], r["metric"], r["class"]) == (split, "intra-fid", None)
+        and cell_of(r) == cell
+    )
+    drawn = run.draw(n=10 * per_class, scale=row["scale"], steps=3, seed=seed)
+    validation, everything = run.splits.validation, np.arange(len(run.dataset))
+    chosen = validation if split == "validation" else np.setdiff1d(everything, validation)
+    reader = train_judge(run.dataset)
+    real, fake = (reader.read(x)[0] for x in (run.dataset.examples(chosen), drawn.images))
+    mean, _ = intra(fid)(real, run.dataset.labels[chosen], fake, drawn.labels)
+    assert row["value"] == pytest.approx(mean, rel=1e-3)
+
+
+@pytest.mark.usefixtures("at_once")
+def test_the_command_fails_if_every_cell_does(
+    tiny: tuple[str, ...],
+    tmp_path: Path,
+    cli: Callable[..., SimpleNamespace],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(task: Task, **how: object) -> list[Row]:
+        raise OSError("the disk is gone")
+
+    monkeypatch.setattr(compare, "perform", broken)
+    sets = [word for override in tiny for word in ("--set", override)]
+    done = cli("compare", "digits", "--methods", "cond", "--out", tmp_path / "out", *sets)
+    assert done.status == 1
+    last = done.err.splitlines()[-1]
+    assert last == "fewlabel: every cell failed: OSError: the disk is gone"
 
 
 def test_a_failed_cell_is_told_and_stops_nothing(compared: Compared) -> None:
@@ -357,6 +450,7 @@ def birds(root: Path, coots: int) -> str:
     return str(root)
 
 
+@pytest.mark.usefixtures("at_once", "weak_judges")
 def test_classes_too_small_to_choose_by_are_refused_before_anything_is_trained(
     protocol: Protocol, tmp_path: Path
 ) -> None:
@@ -374,6 +468,7 @@ def test_classes_too_small_to_choose_by_are_refused_before_anything_is_trained(
     assert {row["split"] for row in results.rows} == {"validation", "report"}
 
 
+@pytest.mark.usefixtures("at_once", "weak_judges")
 def test_a_comparison_goes_on_with_the_labels_it_was_begun_with(
     protocol: Protocol, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
