@@ -1,4 +1,4 @@
-"""Comparisons: what is chosen by what, what is repeated, and what a failed cell does."""
+"""Comparisons that are killed, go on, and are reported; what a failed cell does."""
 
 import html
 import json
@@ -7,67 +7,26 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from compare_cases import LABELS, METHODS, asked, killed
 from scipy import stats
 
-from fewlabel.data import draw_splits, open_dataset
-from fewlabel.errors import UserError
+from fewlabel.errors import TrainingError, UserError
 from fewlabel.experiments import compare
-from fewlabel.experiments.compare import Results, known_tasks, run_comparison
-from fewlabel.experiments.compare_cells import (
-    Cell,
-    Protocol,
-    Row,
-    Task,
-    candidates,
-    cell_of,
-    chosen,
-)
-from fewlabel.experiments.compare_checks import checked
+from fewlabel.experiments.compare import Results, run_comparison
+from fewlabel.experiments.compare_cells import Cell, Protocol, Row, candidates, cell_of, chosen
 from fewlabel.experiments.compare_results import write_results
-from fewlabel.experiments.demo import run_demo
-from fewlabel.experiments.grid import Grid
-from fewlabel.files import locked
-from fewlabel.metrics import fid, intra, judge
+from fewlabel.metrics import fid, intra
 from fewlabel.metrics.judge import train_judge
 from fewlabel.randomness import generator_for
-from fewlabel.run import Run, load
-
-LABELS = "2/class"
-METHODS = ["cg", "cg-sc-all", "cond"]
-
-
-def asked(
-    protocol: Protocol,
-    methods: Sequence[str] = METHODS,
-    labels: Sequence[str] = (LABELS,),
-    **repeats: Any,
-) -> Grid:
-    return Grid(protocol, tuple(methods), tuple(labels), **repeats)
-
-
-@pytest.fixture(scope="session")
-def protocol(tiny: tuple[str, ...]) -> Protocol:
-    """A comparison of seconds."""
-    steps = ("score.fit.steps=6", "classifier.fit.steps=6", "score.sheet_every=0")
-    quick: dict[str, Any] = {"per_class": 10, "steps": 3}
-    return Protocol(
-        "digits",
-        overrides=(*tiny, *steps),
-        scales=(1.0, 3.0),
-        metrics=("accuracy", "intra-fid"),
-        **quick,
-    )
+from fewlabel.run import load
 
 
 @dataclass
@@ -106,170 +65,6 @@ def compared(protocol: Protocol, tmp_path_factory: pytest.TempPathFactory) -> Co
     assert text.endswith("\n")
     before = [json.loads(line) for line in text.splitlines()]
     return Compared(run_comparison(out, twice, jobs=2), before)
-
-
-@pytest.fixture
-def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tasks are done in this process, as they are given."""
-
-    class Pool:
-        def __init__(self, *how: object) -> None:
-            pass
-
-        def submit(self, work: Callable[[Task], list[Row]], task: Task) -> Future[list[Row]]:
-            done: Future[list[Row]] = Future()
-            try:
-                done.set_result(work(task))
-            except Exception as error:
-                done.set_exception(error)
-            return done
-
-        def shutdown(self, **how: object) -> None:
-            pass
-
-    monkeypatch.setattr(compare, "ProcessPoolExecutor", Pool)
-
-
-@pytest.fixture
-def weak_judges(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Their verdicts are not looked at."""
-    monkeypatch.setenv("FEWLABEL_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(judge, "_STEPS", 20)
-
-
-@pytest.mark.usefixtures("at_once")
-def test_the_shared_score_model_teaches_a_method_that_has_none(
-    protocol: Protocol, tmp_path: Path
-) -> None:
-    results = run_comparison(tmp_path, asked(protocol, ["dpt-lp"]))
-    assert results.failed == {}
-    run = load(tmp_path / "runs" / Cell("dpt-lp", LABELS).folder)
-    assert run.config.teacher == f"features:{(tmp_path / 'runs' / 'score').resolve()}"
-    assert run.config.score_from is None
-
-
-@pytest.mark.usefixtures("at_once")
-def test_a_teacher_of_the_users_teaches_the_methods_that_take_one(
-    protocol: Protocol, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A table that calls every image a 3: so does what it taught, and plain guidance does not."""
-    dataset = open_dataset("digits")
-    names = dataset.class_names
-    sure = ",".join("1" if name == "3" else "0" for name in names)
-    lines = [",".join(["index", *names]), *(f"{i},{sure}" for i in range(len(dataset)))]
-    (tmp_path / "mine.csv").write_text("\n".join(lines))
-    monkeypatch.chdir(tmp_path)
-    steps = (*protocol.overrides, "classifier.fit.steps=40")
-    taught = replace(protocol, teacher="mine.csv", overrides=steps)
-    results = run_comparison(tmp_path / "out", asked(taught, ["cg", "lpg"]))
-    assert results.failed == {}
-    cg, lpg = (load(tmp_path / "out" / "runs" / Cell(m, LABELS).folder) for m in ("cg", "lpg"))
-    assert cg.config.teacher is None
-    assert lpg.config.teacher == str((tmp_path / "mine.csv").resolve())
-    clean = dataset.examples(cg.splits.validation)
-    t = torch.full((len(clean),), 0.1)
-    threes = [(r.classifier.log_prob(clean, t).argmax(1) == 3).double().mean() for r in (cg, lpg)]
-    assert threes[0] < 0.9 < threes[1]
-    with pytest.raises(UserError, match=r"--teacher mine.csv: none of cg takes one; .* add lpg"):
-        run_comparison(tmp_path / "no", asked(taught, ["cg"]))
-
-
-def test_the_score_model_of_a_comparison_is_the_same_from_every_folder(
-    protocol: Protocol, finished_run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = finished_run.folder.path
-    monkeypatch.chdir(folder.parent)
-    whole = checked(asked(replace(protocol, score=folder.name), ["cg"]))
-    assert whole.protocol.score == str(folder)
-    assert whole == checked(whole)
-    with pytest.raises(UserError, match="there is no run folder mine"):
-        checked(asked(replace(protocol, score="mine"), ["cond", "cg"]))
-
-
-def row(cell: Cell, scale: float, value: float, **more: Any) -> Row:
-    keys = {"method": cell.method, "labels": cell.labels, "label_seed": cell.label_seed}
-    keys |= {"seed": cell.seed, "weight": cell.weight}
-    figure = {"metric": "intra-fid", "class": None, "scale": scale, "value": value}
-    return {**keys, "split": "validation", **figure, **more}
-
-
-def test_the_least_validation_figure_over_weights_and_scales_is_chosen_and_nothing_else() -> None:
-    cells = candidates(Cell("cg-sc-all", LABELS), 0.0)
-    assert [cell.weight for cell in cells] == [5.0, 20.0, 80.0]
-    rows = [row(cell, scale, 10.0) for cell in cells for scale in (1.0, 2.0)]
-    rows += [
-        row(cells[1], 3.0, 4.0),
-        row(cells[2], 2.5, 1.0, split="report"),
-        row(cells[2], 2.5, 1.0, metric="accuracy"),
-        row(cells[2], 2.5, 1.0, **{"class": 3}),
-        row(Cell("cg-sc-all", "all", weight=5.0), 6.0, 1.0),
-    ]
-    assert chosen(rows, cells) == (cells[1], 3.0)
-    with pytest.raises(LookupError):
-        chosen(rows, candidates(Cell("cg-dlsm", LABELS), 0.0))
-
-
-def test_a_method_is_reported_before_the_weights_of_another_are_tried(
-    protocol: Protocol, tmp_path: Path
-) -> None:
-    """What can be done follows from the figures that are there; nothing waits for the rest."""
-    sc, cg = candidates(Cell("cg-sc-all", LABELS), 0.0), [Cell("cg", LABELS)]
-    results = Results(tmp_path)
-
-    def left() -> set[tuple[str, str, float | None, int, tuple[float, ...]]]:
-        tasks = known_tasks(results, [([sc, cg], [(0, 0), (1, 1)])], protocol)
-        cells = [(task.cell, task) for task in tasks if not results.is_over(task)]
-        return {(c.method, t.split, c.weight, c.seed, t.scales) for c, t in cells}
-
-    tried = {("cg-sc-all", "validation", weight, 0, (1.0, 3.0)) for weight in (5.0, 20.0, 80.0)}
-    other = ("cg", "validation", None, 1, (1.0, 3.0))  # it has no weight to wait for
-    assert left() == {*tried, ("cg", "validation", None, 0, (1.0, 3.0)), other}
-    results.add([row(cg[0], 1.0, 5.0), row(cg[0], 3.0, 4.0)])
-    of_cg = {("cg", "report", None, 0, (3.0,)), other}
-    assert left() == tried | of_cg
-    results.add([row(sc[0], 1.0, 2.0), row(sc[1], 1.0, 1.0)])
-    assert left() == {("cg-sc-all", "validation", 80.0, 0, (1.0, 3.0)), *of_cg}
-    results.failed[sc[2]] = "no memory"
-    of_sc = {
-        ("cg-sc-all", "report", 20.0, 0, (1.0,)),
-        ("cg-sc-all", "validation", 20.0, 1, (1.0, 3.0)),
-    }
-    assert left() == of_sc | of_cg
-
-
-@pytest.mark.parametrize(
-    ("labels", "shares"),
-    [("1/class", [None, 0.1, 0.25]), ("0.2", [None, 0.25]), ("all", [None])],
-)
-def test_labels_are_shown_as_often_as_in_the_data_or_more_often(
-    labels: str, shares: list[float | None]
-) -> None:
-    splits = draw_splits(open_dataset("digits"), labels, 0)
-    cells = candidates(Cell("cfg-all", labels), splits.labelled_share)
-    assert [cell.weight for cell in cells] == shares
-
-
-@pytest.mark.usefixtures("at_once")
-def test_the_share_of_labels_is_chosen_on_validation_and_trained_with(
-    protocol: Protocol, tmp_path: Path
-) -> None:
-    results = run_comparison(tmp_path, asked(protocol, ["cfg-all"]))
-    assert results.failed == {}
-    cells = candidates(Cell("cfg-all", LABELS), 0.0)
-    for cell in cells:
-        run = load(tmp_path / "runs" / cell.folder)
-        assert run.config.score.fit.labelled_share == cell.weight
-    best, scale = chosen(results.rows, cells)
-    reports = [r for r in results.rows if r["split"] == "report"]
-    assert {(cell_of(r), r["scale"]) for r in reports} == {(best, scale)}
-    # figures of a share that is no longer chosen, since another could not be tried, do not count
-    other = next(cell.weight for cell in cells if cell != best)
-    stale = [r | {"weight": other, "value": 99.0} for r in reports]
-    tables = [
-        write_results(found, asked(protocol, ["cfg-all"]))["rows"]
-        for found in (results, Results(tmp_path, [*stale, *results.rows]))
-    ]
-    assert tables[0] == tables[1]
 
 
 def test_every_cell_reports_at_the_scale_that_is_best_on_validation(
@@ -357,24 +152,6 @@ def test_choices_and_reports_are_by_images_and_samples_of_their_own(
     assert row["value"] == pytest.approx(mean, rel=1e-3)
 
 
-@pytest.mark.usefixtures("at_once")
-def test_the_command_fails_if_every_cell_does(
-    tiny: tuple[str, ...],
-    tmp_path: Path,
-    cli: Callable[..., SimpleNamespace],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def broken(task: Task, **how: object) -> list[Row]:
-        raise OSError("the disk is gone")
-
-    monkeypatch.setattr(compare, "perform", broken)
-    sets = [word for override in tiny for word in ("--set", override)]
-    done = cli("compare", "digits", "--methods", "cond", "--out", tmp_path / "out", *sets)
-    assert done.status == 1
-    last = done.err.splitlines()[-1]
-    assert last == "fewlabel: every cell failed: OSError: the disk is gone"
-
-
 def test_a_failed_cell_is_told_and_stops_nothing(compared: Compared) -> None:
     results = compared.results
     ((cell, why),) = results.failed.items()
@@ -407,105 +184,20 @@ def test_killed_in_the_middle_it_goes_on_with_what_was_finished(compared: Compar
     assert len(set(figures)) == len(figures)  # none was computed twice
 
 
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        ({"methods": ["cgg"]}, r"method 'cgg' is unknown"),
-        ({"methods": ["cg", "cg"]}, r"--methods cg,cg: give each once"),
-        ({"labels": ["5000/class"]}, r"5000"),
-        ({"seeds": 0}, r"--seeds 0: give at least 1"),
-        ({"draws": -1}, r"--draws -1: give at least 1"),
-        ({"jobs": 0}, r"--jobs 0: give at least 1"),
-        ({"metrics": ("accuracy", "beauty")}, r"metric 'beauty' is unknown"),
-        ({"scales": ()}, r"no guidance scale"),
-        ({"scales": (1.0, -2.0)}, r"guidance scale -2 is not"),
-        ({"sampler": "dpm+"}, r"sampler 'dpm\+' is unknown"),
-        ({"steps": 1}, r"steps=1 is too few"),
-        ({"per_class": 5}, r"5 samples per class are too few for accuracy"),
-        ({"extractor": "jury"}, r"extractor 'jury' is unknown"),
-        ({"metrics": ("accuracy",), "overrides": ("score.fit.stepz=3",)}, r"stepz: unknown key"),
-    ],
-)
-def test_wrong_input_is_refused_before_anything_is_written(
-    protocol: Protocol, tmp_path: Path, change: dict[str, Any], said: str
-) -> None:
-    of_protocol = {k: v for k, v in change.items() if k in vars(protocol)}
-    given = {"methods": ["cg"]} | {k: v for k, v in change.items() if k not in of_protocol}
-    jobs = given.pop("jobs", 1)
-    with pytest.raises(UserError, match=said):
-        run_comparison(
-            tmp_path / "out", asked(replace(protocol, **of_protocol), **given), jobs=jobs
-        )
-    assert not (tmp_path / "out").exists()
-
-
-def birds(root: Path, coots: int) -> str:
-    """A folder of two classes, one of 8 images, and 5 images without a label."""
-    rng = np.random.default_rng(0)
-    for name, n in {"heron": 8, "coot": coots, "unlabeled": 5}.items():
-        (root / name).mkdir(parents=True)
-        for i in range(n):
-            pixels = rng.integers(0, 255, (8, 8), dtype=np.uint8)
-            Image.fromarray(pixels).save(root / name / f"{i}.png")
-    return str(root)
-
-
-@pytest.mark.usefixtures("at_once", "weak_judges")
-def test_classes_too_small_to_choose_by_are_refused_before_anything_is_trained(
-    protocol: Protocol, tmp_path: Path
-) -> None:
-    """Of 8 labelled images two are held out to choose by, of 7 one, which has no spread."""
-    few = replace(protocol, data=birds(tmp_path / "few", 7))
-    said = r"intra-fid needs 2 .* in the validation split, and of class coot of few 1 is there"
-    with pytest.raises(UserError, match=said):
-        run_comparison(tmp_path / "out", asked(few, ["cg"], ["all"]))
-    with pytest.raises(UserError, match=said):
-        run_demo(tmp_path / "out", str(tmp_path / "few"), "all")
-    assert not (tmp_path / "out").exists()
-    enough = replace(protocol, data=birds(tmp_path / "enough", 8))
-    results = run_comparison(tmp_path / "out", asked(enough, ["cg"], ["all"]))
-    assert results.failed == {}
-    assert {row["split"] for row in results.rows} == {"validation", "report"}
-
-
-@pytest.mark.usefixtures("at_once", "weak_judges")
-def test_a_comparison_goes_on_with_the_labels_it_was_begun_with(
+def test_a_process_that_was_killed_is_told_and_nothing_is_lost(
     protocol: Protocol, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Other rows in the same CSV: methods that come later would know other labels."""
-    monkeypatch.chdir(tmp_path)
-    of_birds, listed = replace(protocol, data=birds(tmp_path / "birds", 10)), tmp_path / "few.csv"
-    dataset = open_dataset(of_birds.data)
-    rows = draw_splits(dataset, "all", 0).labelled
-    assert dataset.files is not None
-    names = [dataset.files[row] for row in [*rows[:3], *rows[-3:]]]
-    listed.write_text("\n".join(["file", *names[1:-1]]))
-    begun = run_comparison(tmp_path / "out", asked(of_birds, ["cg"], ["few.csv"], draws=3))
-    assert begun.failed == {}
-    assert {row["label_seed"] for row in begun.rows} == {0}
-    run_comparison(tmp_path / "out", asked(of_birds, ["cg"], ["few.csv"], draws=3))
-    listed.write_text("\n".join(["file", *names]))
-    with pytest.raises(UserError, match=r"cg, few.csv labels, draw 0.* begun with other labels"):
-        run_comparison(tmp_path / "out", asked(of_birds, ["cond"], ["few.csv"], draws=3))
-
-
-@pytest.mark.parametrize(
-    ("labels", "drawn"),
-    [("0.05", True), ("4/class", True), ("all", False), ("1.0", False), ("mine.csv", False)],
-)
-def test_draws_repeat_only_what_is_drawn(labels: str, drawn: bool) -> None:
-    """Another draw of all labels is the same training again: no repeat that tells anything."""
-    both = [(draw, seed) for draw in range(3) for seed in range(2)]
-    grid = Grid(Protocol("digits"), seeds=2, draws=3)
-    assert grid.repeats(labels) == (both if drawn else both[:2])
-    assert replace(grid, draws=None).repeats(labels) == [(0, 0), (1, 1)]
-
-
-def test_a_comparison_is_refused_while_another_has_its_folder(
-    protocol: Protocol, tmp_path: Path
-) -> None:
-    with locked(tmp_path / "out"), pytest.raises(UserError, match="worked in by another process"):
-        run_comparison(tmp_path / "out", asked(protocol, ["cg"]))
+    """By the system, for want of memory, that is; the same command goes on."""
+    score = tmp_path / "runs" / "score"
+    with monkeypatch.context() as patch:
+        patch.setattr(compare, "perform", killed)
+        with pytest.raises(TrainingError, match=r"was killed, .* use fewer --jobs; the same"):
+            run_comparison(tmp_path, asked(protocol, ["cg"]), jobs=2)
+    trained = {path: path.stat().st_mtime_ns for path in score.rglob("*") if path.is_file()}
+    results = run_comparison(tmp_path, asked(protocol, ["cg"]))
+    assert results.failed == {}
+    assert {row["split"] for row in results.rows} == {"validation", "report"}
+    assert trained == {path: path.stat().st_mtime_ns for path in trained}
 
 
 def test_figures_of_repeats_that_were_not_asked_for_are_not_shown(

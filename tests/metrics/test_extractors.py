@@ -1,8 +1,10 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from fewlabel.batch import UNLABELLED
@@ -59,6 +61,28 @@ def test_the_judge_reads_whatever_the_batch(finished_run: Run) -> None:
     own = found.read(finished_run.dataset.examples(finished_run.splits.train))[0]
     assert float(own.var(0).mean()) == pytest.approx(1, rel=1e-3)  # unit mean variance
     assert train_judge(finished_run.dataset).key == found.key
+
+
+def test_the_judge_learns_from_the_training_split_and_is_tested_on_the_test_split(
+    finished_run: Run,
+) -> None:
+    """Blank images held out give the same network; it reads none of those that are tested on."""
+    dataset, splits = finished_run.dataset, finished_run.splits
+    usual = train_judge(dataset)
+
+    def with_blank(indices: NDArray[np.int64]) -> Judge:
+        values = dataset.values.copy()
+        values[indices] = 0
+        return train_judge(replace(dataset, values=values, fingerprint=f"{indices[0]}"))
+
+    validation, test, training = map(
+        with_blank, (splits.validation, splits.test, splits.train[:200])
+    )
+    assert validation.key == test.key == usual.key != training.key
+    assert validation.accuracy == usual.accuracy
+    assert usual.accuracy is not None
+    assert test.accuracy is not None
+    assert test.accuracy.value < 0.2 < usual.accuracy.value
 
 
 @pytest.mark.parametrize("unit", [1e-3, 1.0, 1e3])

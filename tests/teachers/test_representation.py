@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from fewlabel.data import open_dataset
+from fewlabel.process import EDM, VE, VP, Process, SubVP
 from fewlabel.progress import Task
 from fewlabel.run import Run
 from fewlabel.score import ScoreModel
@@ -77,6 +78,19 @@ def test_vectors_are_their_own_features(finished_run: Run) -> None:
     indices = np.array([5, 3, 9000])
     found = representation(finished_run.score_model, moons, indices, Task())
     assert np.array_equal(found, moons.values[indices])
+
+
+@pytest.mark.parametrize("process", [VP(), SubVP(), VE(), EDM(sigma_min=0.01)])
+def test_features_are_those_of_the_network_whatever_the_process(
+    finished_run: Run, process: Process
+) -> None:
+    """Told of the same noise, σ/α, it sees the same image, however noise is added to it."""
+    run, indices = finished_run, finished_run.splits.train[:40]
+    own = run.score_model
+    other = ScoreModel(own.network, process, own.sigma_data)
+    expected, found = (representation(m, run.dataset, indices, Task()) for m in (own, other))
+    strong = slice(12)
+    np.testing.assert_allclose(np.abs(found[:, strong]), np.abs(expected[:, strong]), atol=1e-2)
 
 
 @pytest.mark.parametrize("batch", [7, 16])
