@@ -85,7 +85,10 @@ def run_page(
         parts += _evaluated(run, report, scale, pictures)
     if records := run.folder.records():
         curves = training_curves(records, pictures / "curves.png")
-        caption = "Training losses at each logging step; validation on held-out examples."
+        caption = (
+            "Training losses at each logging step; validation on held-out examples"
+            f"{' (σ in units of σ_data)' if len(config.shape) == 1 else ''}."
+        )
         alt = "losses and validation figures against the training step"
         parts.append(Section("Training curves", figures=(Figure(curves, caption, alt),)))
     if (calibration := _calibration(run)) is not None:
@@ -192,10 +195,11 @@ def _calibration(run: Run) -> Comparison | None:
     kind = "last" if run.config.classifier.fit.patience is None else "best"
     known = summary(run.folder)["validation" if kind == "last" else "best"]
     levels: dict[str, dict[str, float]] = {}
+    unit = " σ_data" if len(run.config.shape) == 1 else ""
     for name, value in known.get("classifier", {}).items():
         quantity, _, level = name.partition("@")
         if level:
-            levels.setdefault(f"σ = {level}", {})[quantity] = value
+            levels.setdefault(f"σ = {level}{unit}", {})[quantity] = value
     if not levels:
         return None
     metrics = ("accuracy", "ece")

@@ -145,10 +145,18 @@ def test_samples_are_set_beside_their_nearest_training_images(copied_run: Path) 
     assert found.distance.max() < 1e-4  # rounding: features of other batches
 
 
-def test_vectors_are_drawn_in_the_plane(tmp_path: Path, tiny: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(("method", "calibrated"), [("cond", False), ("cg", True)])
+def test_vectors_are_drawn_in_the_plane_and_noise_is_told_in_units_of_their_spread(
+    tmp_path: Path, tiny: tuple[str, ...], method: str, calibrated: bool
+) -> None:
     settings = [s for s in tiny if "widths" not in s and "attention" not in s]
-    run = train("moons", labels="2/class", steps=2, method="cond", out=tmp_path / "run",
+    run = train("moons", labels="2/class", steps=2, method=method, out=tmp_path / "run",
                 overrides=settings, device="cpu")  # fmt: skip
     parts = sections(run_page(run, tmp_path))
     assert parts["Samples by class"].figures[0].caption == "200 samples of each class."
-    assert "Calibration of the classifier" not in parts
+    assert "σ in units of σ_data" in parts["Training curves"].figures[0].caption
+    assert ("Calibration of the classifier" in parts) == calibrated
+    if calibrated:
+        table = parts["Calibration of the classifier"].comparison
+        assert table is not None
+        assert list(table.rows) == ["σ = 0.1 σ_data", "σ = 0.5 σ_data", "σ = 2 σ_data"]
