@@ -150,8 +150,8 @@ def table_of(
         of = "of one run each, with 95 % intervals over its samples"
     caption = (
         f"{protocol.per_class} samples a class; {of}. λ: the chosen weight of a regulariser, or "
-        "(cfg-all) share of images that show a label, if not that of the data; scale: the chosen "
-        "guidance scales, by repeat."
+        "(cfg-all) share of images that show a label, if not that of the data; scale: the "
+        "guidance scales chosen in some repeat, each once."
     )
     texts = {"λ": _chosen(shown, "weight"), "scale": _chosen(shown, "scale")}
     metrics = [*protocol.metrics, *at_level]
