@@ -8,7 +8,7 @@ class UserError(ValueError):
 
 
 class TrainingError(RuntimeError):
-    """Work that failed while it was under way (exit status 1), such as a non-finite loss."""
+    """Work that failed while it was under way (exit status 1): a loss of NaN, a full disk."""
 
 
 class Interrupted(TrainingError):

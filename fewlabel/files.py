@@ -1,6 +1,7 @@
 """Files and folders that are whole or not there: written to a temporary name, then renamed."""
 
 import contextlib
+import errno
 import json
 import os
 import re
@@ -12,7 +13,7 @@ from uuid import uuid4
 
 from filelock import FileLock, Timeout
 
-from fewlabel.errors import UserError
+from fewlabel.errors import TrainingError, UserError
 
 __all__ = [
     "append_line",
@@ -25,6 +26,9 @@ __all__ = [
     "write_json",
     "write_text",
 ]
+
+_FAILED = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
+"""What ends work that was rightly asked for; other reasons are wrong paths."""
 
 _LONGEST_STEM = 100  # bytes; file names end at 255
 _LEFTOVER = re.compile(r"\.(.+-[0-9a-f]{8}(\.\w+)?|.+\.new)")
@@ -45,7 +49,8 @@ def replacing(path: str | Path) -> Iterator[Path]:
         The path to write to.
 
     Raises:
-        UserError: the file cannot be written.
+        UserError: the file cannot be written there.
+        TrainingError: the disk is full, or fails.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.stem}-{uuid4().hex[:8]}{path.suffix}")
@@ -70,7 +75,8 @@ def replacing_folder(path: Path) -> Iterator[Path]:
         An empty folder to write to.
 
     Raises:
-        UserError: the folder cannot be written.
+        UserError: the folder cannot be written there.
+        TrainingError: the disk is full, or fails.
     """
     temporary = path.with_name(f".{path.name}.new")
     with _readable_errors(path):
@@ -96,7 +102,8 @@ def locked(folder: Path) -> Iterator[None]:
         folder: made if it is not there; it gets a file `.lock`.
 
     Raises:
-        UserError: another process has it, or the file cannot be written.
+        UserError: another process has it, or the file cannot be written there.
+        TrainingError: the disk is full, or fails.
     """
     lock = FileLock(folder / ".lock", timeout=0)
     with _readable_errors(folder):
@@ -153,7 +160,8 @@ def append_line(path: Path, line: str) -> None:
     """Add a line to a text file, whole or not at all.
 
     Raises:
-        UserError: the file cannot be written.
+        UserError: the file cannot be written there.
+        TrainingError: the disk is full, or fails.
     """
     with _readable_errors(path), path.open("ab", buffering=0) as stream:
         before, rest = stream.seek(0, os.SEEK_END), f"{line}\n".encode()
@@ -184,7 +192,8 @@ def _readable_errors(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
-        raise UserError(
+        kind = TrainingError if error.errno in _FAILED else UserError
+        raise kind(
             f"cannot write {path}: {reason}: free space or choose another folder"
         ) from error
 

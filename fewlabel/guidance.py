@@ -1,7 +1,8 @@
 """Guidance: functions that make a score function out of others.
 
 A guided score is a score function like any other, so every sampler takes it unchanged. One
-convention holds for every kind: scale 0 is the unconditional score, scale 1 the conditional one.
+convention holds for every kind: scale 0 is the score itself, without guidance; scale 1 the
+conditional one where guidance is toward a class.
 
 Every kind is s(x,t) + w(t) d(x,t) with a direction d of its own. The scale w(t) is w inside the
 guidance interval and 0 outside, where d is not evaluated (Kynkäänniemi et al. 2024, arXiv

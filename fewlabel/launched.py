@@ -32,11 +32,11 @@ def process_state(cpu: bool) -> "PartialState":
     """What this process knows of the others; the first call finds them.
 
     Args:
-        cpu: compute on the CPU even if there are GPUs.
+        cpu: compute on the CPU even if there are GPUs; so does a machine without CUDA.
     """
     from accelerate import PartialState
 
-    return PartialState(cpu=cpu, timeout=_PATIENCE)
+    return PartialState(cpu=cpu or not torch.cuda.is_available(), timeout=_PATIENCE)
 
 
 def device_of_process(cpu: bool) -> torch.device:

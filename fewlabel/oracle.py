@@ -94,10 +94,15 @@ class GaussianMixture:
         return lambda x, t: self._in_chunks(rows, x, t, process)
 
     def class_score(self, process: Process) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
-        """(x, t, y) → ∇_x log p_t(x|y), (B, D), for labels y of shape () or (B,)."""
+        """(x, t, y) → ∇_x log p_t(x|y), (B, D), for labels y of shape () or (B,).
+
+        It raises a `UserError` for a label of no component.
+        """
 
         def rows(offset: Tensor, variance: Tensor, y: Tensor) -> Tensor:
             others = self.classes.to(y.device) != y[:, None]
+            if others.all(1).any():
+                raise UserError("a label is of no class of the mixture; give classes it has")
             of_class = self._log_components(offset, variance).masked_fill(others, -math.inf)
             return _pull(of_class, offset, variance)
 

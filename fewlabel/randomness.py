@@ -2,8 +2,9 @@
 
 Training: the draws of a step come from (seed, step), so a resumed run needs no generator state.
 They are drawn for the whole global batch and each process keeps its own rows, so the number of
-processes does not change them. Sampling: the draws of a sample come from (seed, its index), so
-the batch size does not change them. Everything is drawn on the CPU, so the device does not either.
+processes does not change them (but for dropout, of which each process draws its own). Sampling:
+the draws of a sample come from (seed, its index), so the batch size does not change them.
+Everything is drawn on the CPU, so the device does not either.
 """
 
 import hashlib

@@ -4,6 +4,7 @@ import math
 import os
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
@@ -173,6 +174,7 @@ class Run:
         if batch_size < 1:
             raise UserError(f"batch size {batch_size} is not positive; 256 is usual")
         self.check_guidance(scale, interval)
+        samplers.check(sampler, steps)
         process, times = self.score_model.process, self._times(interval)
         score, likelihood = self._counted(temperature)
         began, drawn = time.monotonic(), [torch.empty(0, *self.config.shape)]
@@ -257,7 +259,10 @@ class Run:
         """A guidance interval in noise levels as one in times."""
         if interval is None:
             return None
-        low, high = self.score_model.process.time_at(torch.tensor(interval)).tolist()
+        process = self.score_model.process
+        beyond = 2 * process.noise_ratio(torch.tensor(process.t_max, dtype=torch.float64))
+        ends = torch.tensor(interval, dtype=torch.float64).clamp_max(beyond)
+        low, high = process.time_at(ends).tolist()
         return low, high
 
     def class_index(self, label: int | str) -> int:
@@ -324,10 +329,11 @@ def find_device(name: str | None) -> torch.device:
         UserError: if there is no such device.
     """
     gpu = torch.cuda.is_available()
-    try:
+    device = None
+    with suppress(RuntimeError):
         device = torch.device(name or ("cuda" if gpu else "cpu"))
-    except RuntimeError:
-        raise UserError(f"device {name!r} is unknown; give cpu or cuda") from None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise UserError(f"device {name!r} is unknown, or not supported; give cpu or cuda")
     if device.type == "cuda" and not gpu:
         raise UserError(f"device {name!r}: this machine has no such GPU; give cpu")
     if device.type == "cuda":

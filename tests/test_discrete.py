@@ -64,6 +64,19 @@ def test_every_sampler_draws_the_data(sampler: str) -> None:
     assert (x.std(0) / 0.3 - 1).abs().max() < 0.08
 
 
+@pytest.mark.parametrize("sampler", ["dpm++", "heun"])
+@pytest.mark.parametrize("steps", [1000, 4000])
+def test_steps_are_spent_where_there_is_signal(sampler: str, steps: int) -> None:
+    """The cosine schedule ends at σ/α = 20,000 and more; the linear one, with signal, at 157."""
+    data = GaussianMixture(torch.tensor([1.0]), torch.tensor([[0.7, -0.4]]), torch.tensor([0.3]))
+
+    def spread(process: Discrete) -> torch.Tensor:
+        return samplers.sample(data.score(process), process, (1000, 2), sampler).std(0)
+
+    ours, linear = spread(Discrete("squaredcos_cap_v2", steps=steps)), spread(Discrete())
+    assert (ours / linear - 1).abs().max() < 0.03
+
+
 def test_it_is_written_and_read_back() -> None:
     ours = Discrete(betas=(0.1, 0.2, 0.5))
     assert process.from_config({**ours.config(), "betas": [0.1, 0.2, 0.5]}) == ours
@@ -76,6 +89,8 @@ def test_it_is_written_and_read_back() -> None:
         ({"betas": (0.1, 1.0)}, "signal"),
         ({"beta_start": 0.0}, "noise"),
         ({"steps": 1}, "two"),
+        ({"beta_start": 1e-8}, "begins without noise"),
+        ({"beta_end": 0.5}, "ends without signal"),
     ],
 )
 def test_what_is_no_schedule_is_refused(wrong: dict, word: str) -> None:

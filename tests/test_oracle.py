@@ -28,6 +28,15 @@ def scipy_log_joint(x: Tensor, t: Tensor, process: Process) -> Tensor:
     return torch.tensor(rows, dtype=torch.float64)
 
 
+def test_a_label_of_no_class_is_refused() -> None:
+    """As −1, which stands for none; the score of a class without components is none."""
+    process = VE()
+    x, t, y = places(process)
+    score = three_classes().class_score(process)
+    with pytest.raises(UserError, match="no class of the mixture"):
+        score(x, t, torch.where(y == y[0], -1, y))
+
+
 @every_process
 def test_density_and_posterior_are_those_of_scipy(process: Process) -> None:
     x, t, _ = places(process)

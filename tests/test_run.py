@@ -1,3 +1,4 @@
+import math
 import shutil
 from pathlib import Path
 
@@ -66,6 +67,10 @@ def test_an_interval_is_one_of_noise_levels(
     found = run.sample(**options, interval=(0.3, 3.0))
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
     assert not torch.allclose(run.sample(**options), found, atol=1e-3)
+    above = run.sample(**options, interval=(0.3, math.inf))
+    most = float(of_score.noise_ratio(torch.tensor(of_score.t_max)))
+    torch.testing.assert_close(above, run.sample(**options, interval=(0.3, 1.01 * most)))
+    assert not torch.allclose(above, found, atol=1e-3)
 
 
 def test_interval_and_temperature_weaken_guidance(finished_run: Run) -> None:

@@ -109,9 +109,8 @@ def compare(
 
     Example: fewlabel compare digits --methods cg,lpg --labels 2/class,0.05 --out cmp
     """
-    from fewlabel.errors import TrainingError
     from fewlabel.experiments.compare import run_comparison
-    from fewlabel.experiments.compare_results import write_results
+    from fewlabel.experiments.compare_results import refuse_nothing, write_results
     from fewlabel.experiments.cost import estimate_comparison
     from fewlabel.experiments.grid import grid
     from fewlabel.report.costs import comparison_costs
@@ -137,7 +136,7 @@ def compare(
         extractor=extractor,
     )
     if dry_run:
-        document = estimate_comparison(asked, gpu)
+        document = estimate_comparison(asked, gpu, out)
         if as_json:
             print_json(document)
         else:
@@ -150,5 +149,4 @@ def compare(
         say("")
         say((out / "table.md").read_text(encoding="utf-8"))
         say(f"report  {document['report']}")
-    if not document["rows"]:
-        raise TrainingError(f"every cell failed: {next(iter(document['failed'].values()))}")
+    refuse_nothing(document)

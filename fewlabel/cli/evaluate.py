@@ -14,6 +14,7 @@ from fewlabel.cli.options import (
     print_json,
     say,
     this_command,
+    whole_numbers_of,
 )
 
 __all__ = ["evaluate"]
@@ -61,7 +62,7 @@ def evaluate(
         per_class=n,
         seed=seed,
         sampler=sampler.split(","),
-        steps=[int(n) for n in numbers_of("--steps", steps)] if steps is not None else None,
+        steps=whole_numbers_of("--steps", steps) if steps is not None else None,
         extractor=extractor,
     )
     if as_json:

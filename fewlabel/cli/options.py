@@ -107,3 +107,15 @@ def numbers_of(option: str, text: str) -> list[float]:
         return [float(part) for part in text.split(",")]
     except ValueError:
         raise UserError(f"{option} {text}: not numbers; write them as 1,2,4") from None
+
+
+def whole_numbers_of(option: str, text: str) -> list[int]:
+    """The whole numbers in the text of an option, such as "12,24".
+
+    Raises:
+        UserError: if it is no list of whole numbers.
+    """
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise UserError(f"{option} {text}: not whole numbers; write them as 12,24") from None

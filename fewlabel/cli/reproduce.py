@@ -36,7 +36,7 @@ def reproduce(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Do a published experiment again, beside its published figures.
+    """Do a published experiment again, beside its published figures where they are known.
 
     Stopped or killed, the same command goes on from there.
 

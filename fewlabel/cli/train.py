@@ -54,9 +54,9 @@ def train(
         str | None,
         typer.Option(
             help="What labels the unlabelled, for lpg and dpt-lp: a run, by its classifier if it "
-            "has one; features:RUN, along its score model's features; transformers:NAME, along "
-            "a vision model's; or FILE.csv, by the probabilities in it (columns file and each "
-            "class).",
+            "has one; features:RUN, along its score model's features; transformers:NAME or "
+            "inception:FILE, along a vision model's; or FILE.csv, by the probabilities in it "
+            "(columns file and each class).",
             show_default="the method's own",
         ),
     ] = None,

@@ -11,7 +11,7 @@ from typing import Any
 
 from fewlabel.experiments.compare import run_comparison
 from fewlabel.experiments.compare_cells import Cell, Row, Task, perform
-from fewlabel.experiments.compare_results import write_results
+from fewlabel.experiments.compare_results import refuse_nothing, write_results
 from fewlabel.experiments.compare_tables import averaged
 from fewlabel.experiments.grid import Grid, grid
 from fewlabel.files import write_json, write_text
@@ -108,6 +108,7 @@ def _compared(out: Path, asked: Grid) -> dict[str, Any]:
     """Run a comparison and write its files; rows, report and what failed."""
     results = run_comparison(out, asked)
     written = write_results(results, asked)
+    refuse_nothing(written)
     rows = _overall(row for row in results.rows if row["split"] == "report")
     told = [_told(row) for row in averaged(rows)]
     return {"rows": told, "report": written["report"], "failed": written["failed"]}

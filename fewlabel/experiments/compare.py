@@ -70,21 +70,30 @@ class Results:
         Raises:
             UserError: if the folder holds another comparison.
         """
-        path, now = out / "protocol.json", json.loads(json.dumps(asdict(protocol)))
-        if path.exists():
-            before = json.loads(path.read_text(encoding="utf-8"))
-            for key in now:
-                if before.get(key) != now[key]:
-                    raise UserError(
-                        f"{out} is another comparison: there {key} is {before.get(key)}, now it "
-                        f"is {now[key]}; choose another --out, or the same settings to go on"
-                    )
-        else:
+        path = out / "protocol.json"
+        cls.refuse_other(out, protocol)
+        if not path.exists():
             out.mkdir(parents=True, exist_ok=True)
-            write_json(path, now)
+            write_json(path, asdict(protocol))
         results = out / "results.jsonl"
         lines = results.read_text(encoding="utf-8").splitlines() if results.exists() else []
         return cls(out, [json.loads(line) for line in lines])
+
+    @staticmethod
+    def refuse_other(out: Path, protocol: Protocol) -> None:
+        """Refuse a folder that holds another comparison.
+
+        Raises:
+            UserError: if it does.
+        """
+        path, now = out / "protocol.json", json.loads(json.dumps(asdict(protocol)))
+        before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else now
+        for key in now:
+            if before.get(key) != now[key]:
+                raise UserError(
+                    f"{out} is another comparison: there {key} is {before.get(key)}, now it "
+                    f"is {now[key]}; choose another --out, or the same settings to go on"
+                )
 
     def add(self, rows: Iterable[Row]) -> None:
         """Keep the figures of a task, all or none."""

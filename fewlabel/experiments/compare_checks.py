@@ -1,5 +1,6 @@
 """What is refused of a comparison before anything is trained."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,19 @@ from fewlabel.metrics.evaluate import check_data, check_numbers
 from fewlabel.metrics.extractors import find_extractor
 from fewlabel.training.plan import Plan, plan
 
-__all__ = ["checked", "planned_cell"]
+__all__ = ["checked", "planned_cell", "refuse_overrides"]
+
+_OPTIONS = {
+    "data": "DATA",
+    "size": "--size",
+    "method": "--methods",
+    "labels": "--labels",
+    "seed": "--seeds",
+    "label_seed": "--draws",
+    "score_from": "--score",
+    "teacher": "--teacher",
+}
+"""What --set must leave to the cells, and the options that set it."""
 
 
 def checked(asked: Grid) -> Grid:
@@ -34,6 +47,7 @@ def checked(asked: Grid) -> Grid:
             raise UserError(f"{option} {','.join(listed)}: give each once, and at least one")
     for method in methods:
         find_method(method)
+    refuse_overrides(protocol.overrides, _OPTIONS)
     _check_judging(protocol)
     plans = [planned_cell(protocol, method, labels[0]) for method in methods]
     for planned in (plans[0], *(planned_cell(protocol, methods[0], n) for n in labels[1:])):
@@ -51,6 +65,22 @@ def checked(asked: Grid) -> Grid:
     score = str(Path(protocol.score).resolve()) if protocol.score is not None else None
     whole = replace(protocol, data=absolute(protocol.data), score=score, teacher=teacher)
     return replace(asked, protocol=whole)
+
+
+def refuse_overrides(overrides: Iterable[str], options: Mapping[str, str]) -> None:
+    """Refuse settings that have an option of their own: they would be the same in every run.
+
+    Args:
+        overrides: "dotted.key=value" strings.
+        options: what to give in the place of each key.
+
+    Raises:
+        UserError: for the first of them.
+    """
+    for text in overrides:
+        key = text.partition("=")[0]
+        if key in options:
+            raise UserError(f"--set {text}: {key} is not for --set here; give {options[key]}")
 
 
 def _check_judging(protocol: Protocol) -> None:

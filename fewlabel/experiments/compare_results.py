@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from fewlabel.calibration import Reliability
+from fewlabel.errors import TrainingError
 from fewlabel.experiments.compare import Results
 from fewlabel.experiments.compare_cells import Cell, Protocol, Row, cell_of
 from fewlabel.experiments.compare_tables import (
@@ -32,7 +33,7 @@ from fewlabel.report.table import to_csv, to_markdown
 from fewlabel.report.tradeoff import tradeoff
 from fewlabel.run import Run, load
 
-__all__ = ["write_results"]
+__all__ = ["refuse_nothing", "write_results"]
 
 _SHOWN = 4
 
@@ -80,6 +81,19 @@ def write_results(results: Results, asked: Grid) -> dict[str, Any]:
         "table": str(results.out / "table.md"),
         "report": str(report),
     }
+
+
+def refuse_nothing(document: Mapping[str, Any]) -> None:
+    """Raise if there is no figure at all.
+
+    Args:
+        document: what `write_results` gave.
+
+    Raises:
+        TrainingError: why the first of the cells failed.
+    """
+    if not document["rows"]:
+        raise TrainingError(f"every cell failed: {next(iter(document['failed'].values()))}")
 
 
 def _counted(

@@ -1,6 +1,7 @@
 """What a comparison would cost: the trainings and the samples of its grid, and their hours."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -8,6 +9,8 @@ from torch import Tensor
 
 from fewlabel import samplers
 from fewlabel.config import Config
+from fewlabel.data import draw_splits
+from fewlabel.experiments.compare import Results
 from fewlabel.experiments.compare_cells import Cell, candidates
 from fewlabel.experiments.compare_checks import checked, planned_cell
 from fewlabel.experiments.grid import Grid
@@ -22,7 +25,7 @@ __all__ = ["estimate_comparison"]
 _ROWS = 2
 
 
-def estimate_comparison(asked: Grid, gpu: str) -> dict[str, Any]:
+def estimate_comparison(asked: Grid, gpu: str, out: Path | None = None) -> dict[str, Any]:
     """Check a comparison and tell what it takes: the document of `compare --dry-run --json`.
 
     A row a method: how often it is trained over all amounts of labels, weights, draws and seeds,
@@ -33,13 +36,16 @@ def estimate_comparison(asked: Grid, gpu: str) -> dict[str, Any]:
     Args:
         asked: the comparison.
         gpu: a name in `fewlabel.training.estimate.GPUS`.
+        out: the folder that it is meant for.
 
     Raises:
-        UserError: for wrong input.
+        UserError: for wrong input, or a folder that holds another comparison.
     """
     found = find_gpu(gpu)
     asked = checked(asked)
     protocol = asked.protocol
+    if out is not None:
+        Results.refuse_other(out, protocol)
     shares = [find_method(m).shares_score for m in asked.methods]
     rows: list[dict[str, Any]] = []
     notes: dict[str, None] = {}
@@ -48,15 +54,17 @@ def estimate_comparison(asked: Grid, gpu: str) -> dict[str, Any]:
         one = estimate(planned_cell(protocol, "uncond", asked.labels[0]), gpu)
         stage = one["stages"][0]
         rows.append(_row("score model", 1, stage["hours"], 0, 0.0, [stage]))
-    amounts = len(asked.labels)
+    labelled: dict[str, float] = {}
     repeats = sum(len(asked.repeats(amount)) for amount in asked.labels)
     for method, shared in zip(asked.methods, shares, strict=True):
         planned = planned_cell(protocol, method, asked.labels[0])
         document = estimate(planned, gpu)
         stages = [s for s in document["stages"] if not (shared and s["stage"] == "score")]
         notes |= dict.fromkeys(document["notes"])
-        tried = len(candidates(Cell(method, asked.labels[0]), planned.splits.labelled_share))
-        trained = amounts * (tried - 1) + repeats
+        for n in asked.labels if not labelled else ():
+            labelled[n] = draw_splits(planned.dataset, n, Cell.label_seed).labelled_share
+        more = (len(candidates(Cell(method, n), share)) - 1 for n, share in labelled.items())
+        trained = repeats + sum(more)
         scales = len(protocol.scales) if find_method(method).guided else 1
         classes = len(planned.splits.class_names)
         of_choice = scales * protocol.per_class_to_choose * trained

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from fewlabel.experiments.compare_checks import refuse_overrides
 from fewlabel.files import write_json
 from fewlabel.methods import DEFAULT
 from fewlabel.metrics.evaluate import check_data
@@ -30,6 +31,13 @@ __all__ = ["run_demo"]
 _DATA, _LABELS = "digits", "0.05"
 
 _METHODS = ("cg", DEFAULT)
+_OPTIONS = {
+    "data": "DATA",
+    "labels": "--labels",
+    "method": "`fewlabel compare --methods`",
+    "score_from": "`fewlabel compare --score`",
+    "teacher": "`fewlabel compare --teacher`",
+}
 _SCALES = (1.0, 2.0, 3.0, 4.0, 6.0)
 _METRICS = ("accuracy", "intra-fid")
 _PER_CLASS_TO_CHOOSE, _PER_CLASS = 40, 100
@@ -63,6 +71,7 @@ def run_demo(
         UserError: for wrong input, before anything is trained.
     """
     began = time.monotonic()
+    refuse_overrides(overrides, _OPTIONS)
     options = {"method": _METHODS[0], "labels": labels}
     planned = prepare(data, out=out / _METHODS[0], options=options, overrides=overrides)
     for reference in ("validation", "report"):

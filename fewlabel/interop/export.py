@@ -55,7 +55,7 @@ def export_run(
     """
     if to not in FORMATS:
         raise UserError(f"--to {to}: unknown; choose {' or '.join(FORMATS)}")
-    folder = Path(out)
+    folder = Path(out).resolve()
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
         raise UserError(f"{folder} is there and not empty; give another --out")
     opened = Run(run, "cpu")

@@ -24,6 +24,7 @@ from fewlabel.metrics.memorisation import Nearest, nearest
 from fewlabel.metrics.report import Draw, Figure, Report
 from fewlabel.metrics.table import Judged, find_metric
 from fewlabel.progress import track
+from fewlabel.samplers import check
 
 if TYPE_CHECKING:
     from fewlabel.run import Run, Samples
@@ -66,8 +67,9 @@ def evaluate(
             takes images in [−1, 1]; see `extractors.find_extractor`.
 
     Raises:
-        UserError: for an unknown metric, too few samples or real images of a class, a scale of a
-            method without guidance, or an extractor that cannot be had or cannot read the images.
+        UserError: for an unknown metric or sampler, too few samples, steps or real images of a
+            class, a scale of a method without guidance, or an extractor that cannot be had or
+            cannot read the images.
     """
     check_numbers(metrics, per_class)
     check_data(metrics, run.dataset, run.splits, reference)
@@ -75,6 +77,8 @@ def evaluate(
         run.check_guidance(scale)
     samplers = [sampler] if isinstance(sampler, str) else sampler
     numbers = [steps] if steps is None or isinstance(steps, int) else steps
+    for way in product(samplers, numbers):
+        check(*way)
     n = per_class * len(run.class_names)
     samples = _drawn(run, n, seed, product(scales, samplers, numbers))
     if launched.number() > 1:

@@ -125,8 +125,12 @@ class Report:
             for figure in self.figures
         ]
 
-    def plot(self, path: str | Path) -> Path:
-        """Draw the figures against the guidance scale, to a PNG or SVG file."""
+    def plot(self, path: str | Path | None = None) -> Path:
+        """Draw the figures against the guidance scale.
+
+        Args:
+            path: a PNG or SVG file; None for sweep.png in the run folder.
+        """
         from fewlabel.report.figures import scale_sweep
 
-        return scale_sweep(self.lines(), path)
+        return scale_sweep(self.lines(), Path(self.run, "sweep.png") if path is None else path)

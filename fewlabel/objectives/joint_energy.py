@@ -9,7 +9,10 @@ from fewlabel.objectives.term import Term
 from fewlabel.process import broadcast
 from fewlabel.randomness import StepRandom
 
-__all__ = ["JointEnergy"]
+__all__ = ["CHAINS", "JointEnergy"]
+
+CHAINS = 2048
+"""How many chains there are: a step has no more rows, each of which takes one."""
 
 _FAR = 5.0  # a chain this many standard deviations of p_t out on average has diverged
 
@@ -39,7 +42,7 @@ class JointEnergy(Term):
         self,
         classifier: NoisyClassifier,
         shape: tuple[int, ...],
-        chains: int = 2048,
+        chains: int = CHAINS,
         steps: int = 20,
         rate: float = 0.3,
         restart: float = 0.05,

@@ -47,7 +47,13 @@ def log_noise_ratios(
             "without signal (zero terminal SNR), there is no score"
         )
     kept = torch.cumprod(1 - values, 0)
-    return ((1 - kept).double() / kept.double()).log() / 2
+    table = ((1 - kept).double() / kept.double()).log() / 2
+    if not (table.isfinite().all() and (table.diff() > 0).all()):
+        raise UserError(
+            "process discrete: in float32 the schedule begins without noise, ends without signal, "
+            "or adds none in some step; choose β that are less extreme"
+        )
+    return table
 
 
 def _betas(schedule: str, start: float, end: float, steps: int) -> Tensor:

@@ -7,16 +7,25 @@ from fewlabel.process import Process
 
 __all__ = ["karras", "log_snr", "uniform"]
 
+_MOST_RATIO = 160.0
+"""A noise ratio beyond which nothing is left of data of order one."""
+
 
 def karras(process: Process, steps: int, rho: float = 7.0) -> Tensor:
     """Noise ratios r_i = (r_max^{1/ρ} + i/(N−1) (r_min^{1/ρ} − r_max^{1/ρ}))^ρ, as times.
 
-    Karras et al. 2022, arXiv 2206.00364, eq. 5.
+    Karras et al. 2022, arXiv 2206.00364, eq. 5. A process that keeps the variance of data of order
+    one may end at ratios of thousands, as the cosine schedule does: its first step goes from there
+    to r_max = 160, where the grid begins.
     """
     high, low = _ratio_range(process)
-    ramp = torch.linspace(0, 1, steps, dtype=torch.float64)
-    ratios = (high ** (1 / rho) + ramp * (low ** (1 / rho) - high ** (1 / rho))) ** rho
-    return _times(process, ratios)
+    end = torch.tensor(process.t_max, dtype=torch.float64)
+    first = torch.minimum(high, _MOST_RATIO * process.sigma(end).clamp_min(1.0))
+    jumps = int(first < high and steps > 2)
+    ramp = torch.linspace(0, 1, steps - jumps, dtype=torch.float64)
+    first = first if jumps else high
+    ratios = (first ** (1 / rho) + ramp * (low ** (1 / rho) - first ** (1 / rho))) ** rho
+    return _times(process, torch.cat([high.expand(jumps), ratios]))
 
 
 def log_snr(process: Process, steps: int) -> Tensor:

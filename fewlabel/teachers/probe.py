@@ -23,7 +23,8 @@ def linear_probe(
 
     It minimises ½‖W‖² + C Σ_i w_i CE(ŷ_i, W f_i + b), where ŷ_i is the label or, where there is
     none, the class that propagation finds likeliest. A label has the weight 1. The others have
-    weights ∝ (max_k q_ik)², all of them together 0.3 times that of the labels. C = 0.3.
+    weights ∝ (max_k q_ik)², all of them together 0.3 times that of the labels. C = 0.3. Of two
+    classes it is the binary regression of w = W_1 − W_0, with the penalty ½‖w‖².
 
     Args:
         features: (N, F), of order one.

@@ -129,7 +129,7 @@ def smoothed(
 def _solve(
     affinities: "csr_array", spread: NDArray[np.float64], reach: float
 ) -> NDArray[np.float64]:
-    """(1 − a)(I − a S)^−1 Y = (1 − a) Σ_m (a S)^m Y, to three digits of each of its elements.
+    """(1 − a)(I − a S)^−1 Y = (1 − a) Σ_m (a S)^m Y, each element to about three digits.
 
     All terms are positive, so that the sum is right even where it is minute, many steps from any
     label; there the classes are told apart by the ratio of minute numbers.

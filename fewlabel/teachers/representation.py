@@ -31,7 +31,7 @@ Features = NDArray[np.float32]
 def representation(
     score: ScoreModel, dataset: Dataset, indices: NDArray[np.int64], task: Task
 ) -> Features:
-    """What the levels of a UNet's way up hold of each image; vectors are their own features.
+    """What the levels of a UNet's way up hold of each image; of vectors x the x/σ_data.
 
     The network sees the clean image and is told of a little noise, σ/α = 0.2 σ_data. Each level
     is averaged over a grid of 4 × 4 places and divided by its standard deviation, so that all
@@ -52,7 +52,7 @@ def representation(
         (N, F), in the order of the indices.
     """
     if len(dataset.shape) == 1:
-        return dataset.examples(indices).numpy()
+        return (dataset.examples(indices) / score.sigma_data).numpy()
     facts = score.process.config(), score.sigma_data
     weights = weights_key(score.network, *facts)
     key = fingerprint_of(_FORMAT, weights, dataset.fingerprint, rows_key(indices))

@@ -139,7 +139,7 @@ class _Update:
     """A step of the optimiser along the gradient of a batch, computed in micro-batches.
 
     Each micro-batch has the rows of the global batch's noise that it would have as the batch of a
-    process of its own, so their number changes nothing but rounding.
+    process of its own, so their number changes nothing but rounding, and what dropout drops.
     """
 
     model: nn.Module

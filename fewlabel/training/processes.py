@@ -42,7 +42,7 @@ def start_accelerator(cpu: bool = False, precision: str | None = None) -> Accele
     if precision == "fp16" and not gpu:
         raise UserError("precision fp16 needs a GPU; set precision=bf16 or precision=no")
     warnings.filterwarnings("ignore", message="Grad strides do not match")  # of channels_last
-    return Accelerator(cpu=cpu, mixed_precision=precision or ("bf16" if gpu else "no"))
+    return Accelerator(cpu=not gpu, mixed_precision=precision or ("bf16" if gpu else "no"))
 
 
 def check_parallelism(objective: Objective, accelerator: Accelerator) -> None:

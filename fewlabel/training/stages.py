@@ -13,6 +13,7 @@ from fewlabel.data import Batches
 from fewlabel.errors import UserError
 from fewlabel.methods import Models, Stage
 from fewlabel.models import build_classifier, build_score_model, compile_model
+from fewlabel.objectives.joint_energy import CHAINS
 from fewlabel.run_folder import RunFolder
 from fewlabel.score import ScoreModel
 from fewlabel.training.loop import Record, fit
@@ -50,6 +51,11 @@ def check_settings(planned: Plan, processes: int) -> None:
                 f"{stage}.fit.batch={settings.batch} does not divide among {processes} × "
                 f"{settings.accumulate} (processes × {stage}.fit.accumulate); set it to a "
                 f"multiple of {shares}"
+            )
+        if "jem" in row.losses(stage) and settings.batch > CHAINS:
+            raise UserError(
+                f"{stage}.fit.batch={settings.batch}: the loss jem has {CHAINS} chains, one for "
+                f"each row; set it to {CHAINS} or less"
             )
         for name, loss in row.losses(stage).items():
             if shares > 1 and settings.batch // shares % loss.every:

@@ -107,8 +107,9 @@ def _predicted(
     device = next(classifier.parameters()).device
     ratio = torch.tensor(_NEARLY_CLEAN * classifier.sigma_data, device=device)
     t, found = classifier.process.time_at(ratio), []
+    alpha = classifier.process.alpha(t)
     for start in range(0, len(indices), _BATCH):
-        x = dataset.examples(indices[start : start + _BATCH]).to(device)
+        x = alpha * dataset.examples(indices[start : start + _BATCH]).to(device)
         found.append(classifier.log_prob(x, t).exp().cpu())
         task.set(start + len(x), len(indices))
     return torch.cat(found)

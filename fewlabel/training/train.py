@@ -4,8 +4,9 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,7 +15,7 @@ from accelerate import Accelerator
 from fewlabel import launched, methods
 from fewlabel.config import Config
 from fewlabel.data import absolute
-from fewlabel.errors import Interrupted, UserError
+from fewlabel.errors import Interrupted, TrainingError, UserError
 from fewlabel.files import locked
 from fewlabel.methods import Stage
 from fewlabel.progress import track
@@ -115,14 +116,14 @@ def train(
         raise UserError(f"{folder} is finished; sample from it, or choose another --out")
     on_device = device == "cpu", planned.config.precision
     accelerator = start_accelerator(*on_device)
-    with _alone(folder, planned, accelerator), _stop_signals() as stop:
+    with _alone(folder, planned, accelerator):
         if accelerator.is_main_process:
             n = accelerator.num_processes
             together = f" ({n} processes)" if n > 1 else ""
             print(f"{planned.summary()} → {folder}{together}", file=sys.stderr)
         for stage in methods.find_method(planned.config.method).stages:
             accelerator = start_accelerator(*on_device)  # each stage scales its loss by itself
-            _train_stage(stage, planned, folder, accelerator, stop, tensorboard)
+            _train_stage(stage, planned, folder, accelerator, tensorboard)
     return Run(out, device)
 
 
@@ -132,7 +133,7 @@ def _alone(folder: RunFolder, planned: Plan, accelerator: Accelerator) -> Iterat
 
     The main process begins the run if it is not, when nobody else can. If it cannot, all raise.
     """
-    refused: UserError | None = None
+    refused: UserError | TrainingError | None = None
     with ExitStack() as held:
         if accelerator.is_main_process:
             try:
@@ -142,7 +143,7 @@ def _alone(folder: RunFolder, planned: Plan, accelerator: Accelerator) -> Iterat
                 if not folder.exists:
                     folder.begin(planned.config, planned.splits)
                 folder.remove_leftovers()
-            except UserError as error:
+            except (UserError, TrainingError) as error:
                 refused = error
         if any_process(refused is not None, accelerator):
             raise refused or UserError(f"{folder} cannot be trained in: the main process says why")
@@ -192,7 +193,9 @@ def prepare(
             **others,
         )
     check_settings(planned, launched.number())
-    _check_settings_of(RunFolder(out), planned)
+    folder = RunFolder(out)
+    folder.check_free()
+    _check_settings_of(folder, planned)
     return planned
 
 
@@ -227,10 +230,10 @@ def _train_stage(
     planned: Plan,
     folder: RunFolder,
     accelerator: Accelerator,
-    stop: threading.Event,
     tensorboard: bool,
 ) -> None:
     """Train one stage from its newest checkpoint, if there is anything left to train."""
+    stop = threading.Event()
     checkpoints, source = folder.checkpoints(stage), planned.config.score_from
     if accelerator.is_main_process:
         checkpoints.report_damaged()
@@ -243,8 +246,9 @@ def _train_stage(
     settings, done = planned.config.fit(stage), folder.steps_done(stage)
     finished = checkpoints.is_finished(settings.steps)
     journal = Journal(folder, stage, done, tensorboard) if accelerator.is_main_process else None
-    records = fit_stage(stage, planned, folder, accelerator, stop.is_set)  # a teacher works here
-    with track(f"training the {_TITLES[stage]}") as task:
+    with _on_signals(partial(_interrupt, _TITLES[stage])):  # a teacher works here
+        records = fit_stage(stage, planned, folder, accelerator, stop.is_set)
+    with track(f"training the {_TITLES[stage]}") as task, _on_signals(stop.set):
         task.set(done, settings.steps)
         shown = ""
         for record in records:
@@ -283,19 +287,22 @@ def _note(record: Record) -> str:
     return "  ".join(f"{name} {value:.3f}" for name, value in record.losses.items())
 
 
+def _interrupt(title: str) -> None:
+    raise Interrupted(f"stopped before the {title}; the same command goes on from there")
+
+
 @contextmanager
-def _stop_signals() -> Iterator[threading.Event]:
-    """An event that is set by SIGINT or SIGTERM instead of ending the process."""
-    event = threading.Event()
+def _on_signals(do: Callable[[], None]) -> Iterator[None]:
+    """While the block runs, do this at a SIGINT or SIGTERM instead of ending the process."""
     if threading.current_thread() is not threading.main_thread():
-        yield event
+        yield
         return
     before = {
-        number: signal.signal(number, lambda *_: event.set())
+        number: signal.signal(number, lambda *_: do())
         for number in (signal.SIGINT, signal.SIGTERM)
     }
     try:
-        yield event
+        yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -304,5 +311,8 @@ def _stop_signals() -> Iterator[threading.Event]:
 def default_out(data: str | None) -> Path:
     """The run folder when none was named: runs/ and the name of the data."""
     if data is None:
-        raise UserError("no --out: give a run folder, such as --out runs/a")
+        raise UserError(
+            "no data, and no --out: name a built-in dataset or a folder, as in `train digits`, or "
+            "give --out with a --config that names the data"
+        )
     return Path("runs") / Path(absolute(data)).name

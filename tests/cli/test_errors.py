@@ -133,6 +133,10 @@ def test_one_class_only(cli: Cli, pets: Path, tmp_path: Path) -> None:
         (["--set", "score.fit.labelled_share=2"], ["score.fit.labelled_share", "less than or"]),
         (["--set", "score.fit.labelled_share=0.5"], ["labelled_share", "show a label there"]),
         (["--set", "seed"], ["--set seed", "key=value"]),
+        (
+            ["--method", "cg-jem", "--set", "classifier.fit.batch=4096"],
+            ["classifier.fit.batch=4096", "set it to 2048 or less"],
+        ),
         (["--set", "seed=[1"], ["--set seed=[1"]),
         (["--colour", "red"], ["--colour"]),
         (["--steps", "many"], ["--steps", "integer"]),
@@ -246,6 +250,7 @@ def test_a_run_without_a_classifier_yet(cli: Cli, copied_run: Path) -> None:
         (["--scale", "nan"], ["scale nan", "0 is unconditional"]),
         (["--scale", "much"], ["--scale", "number"]),
         (["--batch-size", "0"], ["batch size 0"]),
+        (["--device", "mps"], ["'mps'", "cpu or cuda"]),
         (["--temperature", "0"], ["temperature 0", "positive"]),
         (["--interval", "1"], ["--interval 1", "two noise levels"]),
         (["--interval", "3,1"], ["--interval 3,1", "the lower one first"]),
@@ -270,6 +275,9 @@ def test_wrong_options_of_sample(
         (["--scale", "1;2"], ["1;2", "1,2,4"]),
         (["-n", "3"], ["3 samples", "at least 10"]),
         (["--extractor", "magic"], ["'magic'", "judge, inception:FILE"]),
+        (["--sampler", "dpm++,magic"], ["'magic'", "choose one of dpm++"]),
+        (["--steps", "3,1"], ["steps=1", "at least 2"]),
+        (["--steps", "3.9"], ["--steps 3.9", "whole numbers"]),
         (["--extractor", "inception:no.pth"], ["no.pth", "cannot be read"]),
     ],
 )

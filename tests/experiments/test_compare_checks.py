@@ -69,6 +69,8 @@ def test_the_command_fails_if_every_cell_does(
         ({"per_class": 5}, r"5 samples per class are too few for accuracy"),
         ({"extractor": "jury"}, r"extractor 'jury' is unknown"),
         ({"metrics": ("accuracy",), "overrides": ("score.fit.stepz=3",)}, r"stepz: unknown key"),
+        ({"overrides": ("method=lpg",)}, r"--set method=lpg: .* give --methods"),
+        ({"overrides": ("seed=7",)}, r"--set seed=7: .* give --seeds"),
     ],
 )
 def test_wrong_input_is_refused_before_anything_is_written(

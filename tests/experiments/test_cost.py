@@ -43,6 +43,15 @@ def test_trainings_and_samples_are_those_of_the_grid(tiny: tuple[str, ...]) -> N
     assert document["hours"] == pytest.approx(hours)
 
 
+@pytest.mark.parametrize("labels", [("1/class", "0.2", "all"), ("all", "0.2", "1/class")])
+def test_a_share_of_labels_is_tried_where_the_data_have_fewer(
+    tiny: tuple[str, ...], labels: tuple[str, ...]
+) -> None:
+    asked = grid("digits", None, False, ("cfg-all",), labels, 2, overrides=tiny, **GIVEN)
+    (row,) = estimate_comparison(asked, "a100")["rows"]
+    assert row["trainings"] == (3 + 1) + (2 + 1) + (1 + 1)
+
+
 def test_labels_that_spread_along_a_score_model_cost_that_model_too(
     tiny: tuple[str, ...],
 ) -> None:
@@ -81,5 +90,10 @@ def test_a_dry_run_of_the_command_checks_and_writes_nothing(
     refused = cli(*given, "--labels", "5000/class", "--dry-run")
     assert (refused.status, "5000" in refused.err) == (2, True)
     assert not (tmp_path / "out").exists()
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "protocol.json").write_text('{"data": "birds"}')
+    refused = cli(*given[:-1], other, "--dry-run")
+    assert (refused.status, "is another comparison" in refused.err) == (2, True)
     with pytest.raises(UserError, match="GPU 'abacus' is unknown"):
         estimate_comparison(grid("digits"), "abacus")

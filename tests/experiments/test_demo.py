@@ -30,6 +30,13 @@ def document(finished_run: Run, tmp_path_factory: pytest.TempPathFactory) -> dic
     return document
 
 
+def test_what_the_demo_sets_itself_is_refused_before_anything_is_trained(tmp_path: Path) -> None:
+    """Both methods would be the same."""
+    with pytest.raises(UserError, match=r"--set method=cg: .* give `fewlabel compare --methods`"):
+        demo.run_demo(tmp_path / "out", overrides=["method=cg"])
+    assert not (tmp_path / "out").exists()
+
+
 def test_rows_are_those_of_the_contract(document: dict[str, Any]) -> None:
     keys = {(row["method"], row["metric"]) for row in document["rows"]}
     assert keys == {(m, f) for m in ("cg", "lpg") for f in ("accuracy", "intra-fid")}

@@ -150,6 +150,14 @@ def assert_same(one: Run, other: Run) -> None:
 
 
 @torch.no_grad()
+def test_it_fills_the_empty_folder_one_is_in(
+    tmp_path: Path, finished_run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    files = export_run(finished_run.folder.path, ".")
+    assert tmp_path / "model_index.json" in files
+
+
 def test_the_classifier_and_the_card(cli: Cli, tmp_path: Path, finished_run: Run) -> None:
     """The classifier is built again from the two files alone."""
     out = tmp_path / "out"

@@ -4,7 +4,7 @@ import torch
 from diffusers import EDMDPMSolverMultistepScheduler
 from sampler_cases import every_process
 
-from fewlabel.process import EDM, VE, Process
+from fewlabel.process import EDM, VE, Discrete, Process
 from fewlabel.samplers import grids
 
 
@@ -34,6 +34,15 @@ def test_the_spacing_of_the_grids(process: Process) -> None:
     np.testing.assert_allclose(even.numpy(), np.geomspace(high, low, 20), rtol=1e-9)
     times = np.linspace(process.t_max, process.t_min, 20)
     np.testing.assert_allclose(grids.uniform(process, 20).numpy(), times, rtol=1e-12)
+
+
+def test_the_grid_of_a_process_without_signal_at_its_end_begins_where_there_is_some() -> None:
+    process = Discrete("squaredcos_cap_v2")
+    times = grids.karras(process, 20)
+    assert times[0].item() == process.t_max
+    ends = 160.0, process.noise_ratio(torch.tensor(0.0, dtype=torch.float64)).item()
+    expected = np.linspace(ends[0] ** (1 / 7), ends[1] ** (1 / 7), 19) ** 7
+    np.testing.assert_allclose(process.noise_ratio(times[1:]).numpy(), expected, rtol=1e-9)
 
 
 def test_a_variance_exploding_process_is_even_in_both() -> None:

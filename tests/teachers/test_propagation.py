@@ -76,19 +76,6 @@ def test_smoothing_is_the_same_inverse_of_guesses_and_labels() -> None:
     np.testing.assert_allclose(found, expected, atol=1e-3)
 
 
-def test_without_sharpening_every_class_gets_its_share_of_the_labels() -> None:
-    """What reaches the examples, before each is normalised, is in the ratio of the labels."""
-    x, classes = blobs(200, seed=1)
-    labels = few(classes, 3)
-    flat = propagated(x, labels, 3, temperature=1.0).astype(np.float64)
-    one_of_0 = labels.copy()
-    one_of_0[np.flatnonzero(labels == 0)[1:]] = -1
-    fewer = propagated(x, one_of_0, 3, temperature=1.0).astype(np.float64)
-    others = labels < 0
-    odds, fewer_odds = (q[others, 1] / q[others, 2] for q in (flat, fewer))
-    np.testing.assert_allclose(odds, fewer_odds, rtol=2e-2)  # of those left alone
-
-
 def test_one_label_of_each_moon_is_enough() -> None:
     """Far along the arcs, where the nearest label is of the other class."""
     dataset = open_dataset("moons")

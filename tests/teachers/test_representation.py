@@ -73,11 +73,13 @@ def test_images_are_features_of_every_level_of_the_clean_image(finished_run: Run
     np.testing.assert_allclose(np.abs(found[:, strong]), np.abs(expected), atol=0.01)
 
 
-def test_vectors_are_their_own_features(finished_run: Run) -> None:
+def test_vectors_are_their_own_features_in_units_of_their_spread(finished_run: Run) -> None:
     moons = open_dataset("moons")
-    indices = np.array([5, 3, 9000])
-    found = representation(finished_run.score_model, moons, indices, Task())
-    assert np.array_equal(found, moons.values[indices])
+    everything = np.arange(len(moons))
+    score = ScoreModel(finished_run.score_model.network, EDM(), moons.spread(everything))
+    found = representation(score, moons, everything, Task())
+    assert found.std() == pytest.approx(1, rel=1e-2)
+    np.testing.assert_allclose(found * score.sigma_data, moons.values, rtol=1e-5)
 
 
 @pytest.mark.parametrize("process", [VP(), SubVP(), VE(), EDM(sigma_min=0.01)])

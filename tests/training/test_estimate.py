@@ -137,6 +137,10 @@ def test_a_dry_run_checks_everything_and_writes_nothing(
     uneven = cli(*tiny_train(out, "--dry-run", "--set", "score.fit.accumulate=3"))
     assert (uneven.status, "does not divide among 1 × 3" in uneven.err) == (2, True)
     assert cli(*tiny_train(out, "--dry-run", data=str(tmp_path / "none"))).status == 2
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "letter.txt").write_text("dear")
+    taken = cli(*tiny_train(tmp_path / "taken", "--dry-run"))
+    assert (taken.status, "holds other files" in taken.err) == (2, True)
     told = cli(*tiny_train(out, "--dry-run"))
     assert "million parameters" in told.out
     assert "30% of the peak" in told.out

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors import SafetensorError
 
-from fewlabel.errors import UserError
+from fewlabel.errors import TrainingError
 from fewlabel.files import append_line
 from fewlabel.run import Run
 from fewlabel.run_folder import RunFolder
@@ -41,7 +41,7 @@ def test_a_checkpoint_that_does_not_fit(
 
     monkeypatch.setattr(checkpoint, "save_file", full)
     ended = cli(*tiny_train(out))
-    assert ended.status == 2
+    assert ended.status == 1
     last = ended.err.splitlines()[-1]
     assert last.startswith("fewlabel: cannot write ")
     assert "step-00000030" in last
@@ -65,7 +65,7 @@ def test_a_line_of_the_log_is_written_whole_or_not_at_all(tmp_path: Path) -> Non
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
     try:
-        with pytest.raises(UserError, match=r"cannot write .*log: File too large"):
+        with pytest.raises(TrainingError, match=r"cannot write .*log: File too large"):
             append_line(path, "y" * 59)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)

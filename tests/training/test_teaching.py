@@ -1,8 +1,11 @@
 """What propagated labels do to a training: where they go, and that they are found once."""
 
 import json
+import os
+import signal
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -10,11 +13,15 @@ import torch
 from safetensors.torch import load_file
 from transformers import ViTConfig, ViTModel
 
-from fewlabel.data import Batches
-from fewlabel.errors import UserError
+from fewlabel.classifier import NoisyClassifier
+from fewlabel.data import Batches, Dataset
+from fewlabel.errors import Interrupted, UserError
+from fewlabel.oracle import GaussianMixture
+from fewlabel.process import VE, VP, Process, SubVP
+from fewlabel.progress import Task
 from fewlabel.run import Run
 from fewlabel.teachers import half_whitened, spread_labels
-from fewlabel.training import given_teacher, stages
+from fewlabel.training import given_teacher, stages, teaching
 from fewlabel.training.train import train
 
 
@@ -90,6 +97,26 @@ def test_a_resumed_run_reads_what_it_found_before(
         assert torch.equal(one, other)
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_it_stops_while_the_teacher_works(
+    tmp_path: Path,
+    tiny: tuple[str, ...],
+    finished_run: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    number: signal.Signals,
+) -> None:
+    def stopped(*_: object) -> None:
+        os.kill(os.getpid(), number)
+        raise AssertionError("still at work")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(given_teacher, "spread_labels", stopped)
+        with pytest.raises(Interrupted, match=r"before the classifier; the same command goes on"):
+            taught(tmp_path / "run", finished_run, tiny)
+    run = taught(tmp_path / "run", finished_run, tiny)
+    assert run.folder.is_finished(run.config)
+
+
 def test_another_run_can_be_the_teacher(
     tmp_path: Path, tiny: tuple[str, ...], finished_run: Run, made: list[Batches]
 ) -> None:
@@ -104,6 +131,27 @@ def test_another_run_can_be_the_teacher(
     known = batch.y >= 0
     torch.testing.assert_close(batch.q[~known], said[~known], rtol=1e-4, atol=1e-6)
     assert torch.equal(batch.q[known], torch.eye(10)[batch.y[known]])
+
+
+@pytest.mark.parametrize("process", [VE(sigma_max=50.0), VP(), SubVP()])
+def test_a_classifier_sees_examples_as_its_process_shows_them(process: Process) -> None:
+    """Exact classifiers of two classes of large values, that are told apart in x_t/α alone."""
+    rng, labels = np.random.default_rng(0), np.arange(400) % 2
+    values = (10 + 2 * labels + 0.3 * rng.standard_normal(400))[:, None].astype(np.float32)
+    mixture = GaussianMixture(
+        torch.tensor([0.5, 0.5]), torch.tensor([[10.0], [12.0]]), torch.tensor([0.3, 0.3])
+    )
+    exact = SimpleNamespace(
+        process=process,
+        sigma_data=10.0,
+        parameters=lambda: iter([torch.zeros(1)]),
+        log_prob=mixture.log_posterior(process),
+    )
+    dataset = Dataset(
+        name="two", values=values, labels=labels, class_names=("a", "b"), fingerprint="two"
+    )
+    q = teaching._predicted(cast(NoisyClassifier, exact), dataset, np.arange(400), Task())
+    assert np.array_equal(q.argmax(1), values[:, 0] > 11)  # Bayes' rule
 
 
 def test_the_features_of_a_run_teach_without_its_classifier(
