@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from fewlabel.errors import UserError
+from fewlabel.errors import TrainingError, UserError
 from fewlabel.pictures import grid
 
 
@@ -133,7 +133,7 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monke
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Image.Image, "save", fail)
-    with pytest.raises(UserError, match="No space left on device"):
+    with pytest.raises(TrainingError, match="No space left on device"):
         grid.image_grid(torch.zeros(1, 1, 8, 8), tmp_path / "grid.png")
     assert list(tmp_path.iterdir()) == []
 
