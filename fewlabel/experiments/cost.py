@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fewlabel import samplers
 from fewlabel.config import Config
-from fewlabel.data import draw_splits
+from fewlabel.data import draw_splits, open_dataset
 from fewlabel.experiments.compare import Results
 from fewlabel.experiments.compare_cells import Cell, candidates
 from fewlabel.experiments.compare_checks import checked, planned_cell
@@ -54,16 +54,15 @@ def estimate_comparison(asked: Grid, gpu: str, out: Path | None = None) -> dict[
         one = estimate(planned_cell(protocol, "uncond", asked.labels[0]), gpu)
         stage = one["stages"][0]
         rows.append(_row("score model", 1, stage["hours"], 0, 0.0, [stage]))
-    labelled: dict[str, float] = {}
+    dataset = open_dataset(protocol.data, protocol.size)
+    labelled = [(n, draw_splits(dataset, n, Cell.label_seed).labelled_share) for n in asked.labels]
     repeats = sum(len(asked.repeats(amount)) for amount in asked.labels)
     for method, shared in zip(asked.methods, shares, strict=True):
         planned = planned_cell(protocol, method, asked.labels[0])
         document = estimate(planned, gpu)
         stages = [s for s in document["stages"] if not (shared and s["stage"] == "score")]
         notes |= dict.fromkeys(document["notes"])
-        for n in asked.labels if not labelled else ():
-            labelled[n] = draw_splits(planned.dataset, n, Cell.label_seed).labelled_share
-        more = (len(candidates(Cell(method, n), share)) - 1 for n, share in labelled.items())
+        more = (len(candidates(Cell(method, n), share)) - 1 for n, share in labelled)
         trained = repeats + sum(more)
         scales = len(protocol.scales) if find_method(method).guided else 1
         classes = len(planned.splits.class_names)

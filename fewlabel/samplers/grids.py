@@ -21,11 +21,9 @@ def karras(process: Process, steps: int, rho: float = 7.0) -> Tensor:
     high, low = _ratio_range(process)
     end = torch.tensor(process.t_max, dtype=torch.float64)
     first = torch.minimum(high, _MOST_RATIO * process.sigma(end).clamp_min(1.0))
-    jumps = int(first < high and steps > 2)
-    ramp = torch.linspace(0, 1, steps - jumps, dtype=torch.float64)
-    first = first if jumps else high
-    ratios = (first ** (1 / rho) + ramp * (low ** (1 / rho) - first ** (1 / rho))) ** rho
-    return _times(process, torch.cat([high.expand(jumps), ratios]))
+    if first < high and steps > 2:
+        return _times(process, torch.cat([high[None], _ramp(first, low, steps - 1, rho)]))
+    return _times(process, _ramp(high, low, steps, rho))
 
 
 def log_snr(process: Process, steps: int) -> Tensor:
@@ -45,6 +43,11 @@ def _ratio_range(process: Process) -> tuple[Tensor, Tensor]:
     ends = torch.tensor([process.t_max, process.t_min], dtype=torch.float64)
     high, low = process.noise_ratio(ends)
     return high, low
+
+
+def _ramp(high: Tensor, low: Tensor, steps: int, rho: float) -> Tensor:
+    ramp = torch.linspace(0, 1, steps, dtype=torch.float64)
+    return (high ** (1 / rho) + ramp * (low ** (1 / rho) - high ** (1 / rho))) ** rho
 
 
 def _times(process: Process, ratios: Tensor) -> Tensor:
