@@ -126,7 +126,7 @@ def compare(
         size=size,
         preset=preset,
         overrides=tuple(set_ or ()),
-        scales=tuple(numbers_of("--scale", scale)) if scale is not None else None,
+        scales=tuple(numbers_of("--scale", scale, float)) if scale is not None else None,
         metrics=tuple(metrics.split(",")) if metrics is not None else None,
         per_class=n,
         sampler=sampler,

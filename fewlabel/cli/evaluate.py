@@ -14,7 +14,6 @@ from fewlabel.cli.options import (
     print_json,
     say,
     this_command,
-    whole_numbers_of,
 )
 
 __all__ = ["evaluate"]
@@ -58,11 +57,11 @@ def evaluate(
     opened = load(run, device, compile_)
     report = opened.evaluate(
         metrics.split(","),
-        numbers_of("--scale", scale) if scale is not None else None,
+        numbers_of("--scale", scale, float) if scale is not None else None,
         per_class=n,
         seed=seed,
         sampler=sampler.split(","),
-        steps=whole_numbers_of("--steps", steps) if steps is not None else None,
+        steps=numbers_of("--steps", steps, int) if steps is not None else None,
         extractor=extractor,
     )
     if as_json:

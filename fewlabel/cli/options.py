@@ -4,7 +4,7 @@ import json
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 
@@ -75,6 +75,8 @@ DryRun = Annotated[
 Gpu = Annotated[
     str, typer.Option(help="The GPU whose hours --dry-run tells, such as h100, rtx4090, v100.")
 ]
+Number = TypeVar("Number", int, float)
+
 Seed = Annotated[int, typer.Option(help="Fixes the noise of the samples.")]
 
 
@@ -97,25 +99,19 @@ def say(text: str) -> None:
         print(text)
 
 
-def numbers_of(option: str, text: str) -> list[float]:
+def numbers_of(option: str, text: str, kind: type[Number]) -> list[Number]:
     """The numbers in the text of an option, such as "1,2,4".
 
-    Raises:
-        UserError: if it is no list of numbers.
-    """
-    try:
-        return [float(part) for part in text.split(",")]
-    except ValueError:
-        raise UserError(f"{option} {text}: not numbers; write them as 1,2,4") from None
-
-
-def whole_numbers_of(option: str, text: str) -> list[int]:
-    """The whole numbers in the text of an option, such as "12,24".
+    Args:
+        option: its name.
+        text: what was given.
+        kind: float, or int for whole numbers.
 
     Raises:
-        UserError: if it is no list of whole numbers.
+        UserError: if it is no list of them.
     """
     try:
-        return [int(part) for part in text.split(",")]
+        return [kind(part) for part in text.split(",")]
     except ValueError:
-        raise UserError(f"{option} {text}: not whole numbers; write them as 12,24") from None
+        whole = "whole " if kind is int else ""
+        raise UserError(f"{option} {text}: not {whole}numbers; write them as 1,2,4") from None

@@ -82,7 +82,7 @@ def sample(
 
 def _ends(text: str) -> tuple[float, float]:
     """The two ends of an interval of noise levels, 0 < low ≤ high."""
-    ends = numbers_of("--interval", text)
+    ends = numbers_of("--interval", text, float)
     if len(ends) != 2 or not 0 < ends[0] <= ends[1]:
         raise UserError(f"--interval {text}: give two noise levels above 0, the lower one first")
     return ends[0], ends[1]

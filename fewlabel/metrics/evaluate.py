@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from fewlabel import launched
+from fewlabel import launched, samplers
 from fewlabel.batch import UNLABELLED
 from fewlabel.data import Dataset, Splits
 from fewlabel.errors import UserError
@@ -24,7 +24,6 @@ from fewlabel.metrics.memorisation import Nearest, nearest
 from fewlabel.metrics.report import Draw, Figure, Report
 from fewlabel.metrics.table import Judged, find_metric
 from fewlabel.progress import track
-from fewlabel.samplers import check
 
 if TYPE_CHECKING:
     from fewlabel.run import Run, Samples
@@ -75,12 +74,12 @@ def evaluate(
     check_data(metrics, run.dataset, run.splits, reference)
     for scale in scales:
         run.check_guidance(scale)
-    samplers = [sampler] if isinstance(sampler, str) else sampler
+    names = [sampler] if isinstance(sampler, str) else sampler
     numbers = [steps] if steps is None or isinstance(steps, int) else steps
-    for way in product(samplers, numbers):
-        check(*way)
+    for way in product(names, numbers):
+        samplers.check(*way)
     n = per_class * len(run.class_names)
-    samples = _drawn(run, n, seed, product(scales, samplers, numbers))
+    samples = _drawn(run, n, seed, product(scales, names, numbers))
     if launched.number() > 1:
         samples = iter(list(samples))  # all are drawn together, the judge is the main process's
         launched.go_on_alone()

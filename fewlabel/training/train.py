@@ -245,9 +245,9 @@ def _train_stage(
         return
     settings, done = planned.config.fit(stage), folder.steps_done(stage)
     finished = checkpoints.is_finished(settings.steps)
-    journal = Journal(folder, stage, done, tensorboard) if accelerator.is_main_process else None
     with _on_signals(partial(_interrupt, _TITLES[stage])):  # a teacher works here
         records = fit_stage(stage, planned, folder, accelerator, stop.is_set)
+    journal = Journal(folder, stage, done, tensorboard) if accelerator.is_main_process else None
     with track(f"training the {_TITLES[stage]}") as task, _on_signals(stop.set):
         task.set(done, settings.steps)
         shown = ""
