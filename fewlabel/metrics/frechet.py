@@ -48,7 +48,7 @@ class GaussianStatistics:
     def __init__(self) -> None:
         self.count = 0
         self.mean: Tensor | None = None
-        self._scatter = np.zeros((0, 0))  # its upper triangle
+        self._scatter = np.zeros((0, 0))  # its lower triangle, 0 above
 
     def add(self, features: Array) -> "GaussianStatistics":
         """Count in a batch of features (m, F), m ≥ 1, and return the statistics themselves.
@@ -67,12 +67,15 @@ class GaussianStatistics:
                 "use the same feature extractor for all"
             )
         for block in rows.split(_ROWS):  # no more of them at a time in float64
-            apart, n, m = block.numpy().astype(np.float64), self.count, len(block)
+            n, m = self.count, len(block)
+            summed = np.empty((m + 1, width))  # S_b + δδᵀ nm/(n+m) is summedᵀ summed
+            apart = summed[:m]
+            apart[:] = block.numpy()
             mean = apart.mean(0)
             apart -= mean
             delta = mean - self.mean.numpy()
-            for weight, columns in ((1.0, apart.T), (n * m / (n + m), delta[:, None])):
-                self._scatter = dsyrk(weight, columns, 1.0, self._scatter, overwrite_c=True)
+            summed[m] = (n * m / (n + m)) ** 0.5 * delta
+            self._scatter = dsyrk(1.0, summed.T, 1.0, self._scatter, lower=1, overwrite_c=1)
             self.mean, self.count = self.mean + torch.from_numpy(delta) * (m / (n + m)), n + m
         return self
 
@@ -82,12 +85,13 @@ class GaussianStatistics:
         Raises:
             UserError: fewer than two samples.
         """
+        lower = self._lower_covariance()
+        return lower + lower.tril(-1).T
+
+    def _lower_covariance(self) -> Tensor:
         if self.count < 2:
             raise UserError(f"{self.count} sample(s): a covariance needs 2 or more")
-        full = self._scatter + self._scatter.T  # what is below the diagonal is 0
-        np.fill_diagonal(full, self._scatter.diagonal())
-        full /= self.count - 1
-        return torch.from_numpy(full)
+        return torch.from_numpy(self._scatter / (self.count - 1))
 
 
 def fid(real: Array | GaussianStatistics, fake: Array | GaussianStatistics) -> float:
@@ -145,7 +149,7 @@ def frechet_distance(mean_r: Array, cov_r: Array, mean_g: Array, cov_g: Array) -
 
 @dataclass(frozen=True)
 class _Spread:
-    """A covariance Σ, (F, F); or an A with AᵀA = Σ where that is smaller."""
+    """A covariance Σ, (F, F), read below its diagonal; or an A with AᵀA = Σ if that is smaller."""
 
     matrix: Tensor
     is_factor: bool = False
@@ -212,7 +216,7 @@ def _gaussian(features: Array | GaussianStatistics, name: str) -> tuple[Tensor, 
         features = GaussianStatistics().add(rows)
     if features.mean is None or features.count < 2:
         raise UserError(f"{name} features: {features.count} sample(s): give at least 2")
-    return features.mean, _Spread(features.covariance())
+    return features.mean, _Spread(features._lower_covariance())
 
 
 def _contrasts(centred: Tensor) -> Tensor:
@@ -239,11 +243,11 @@ def _factor(covariance: Tensor) -> Tensor:
 
     An eigenvalue that could be rounding alone counts as 0: its root would not be small.
     """
-    factor, failed = torch.linalg.cholesky_ex(covariance, upper=True)
+    factor, failed = torch.linalg.cholesky_ex(covariance)
     rounding = len(covariance) * _EPS
     pivots, variances = factor.diagonal().square(), covariance.diagonal()
     if not failed and bool((pivots > rounding * variances).all()):
-        return factor
+        return factor.T
     values, vectors = torch.linalg.eigh(covariance)
     kept = values > rounding * values[-1]
     return values[kept].sqrt()[:, None] * vectors.T[kept]
