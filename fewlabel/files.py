@@ -17,6 +17,7 @@ from fewlabel.errors import TrainingError, UserError
 
 __all__ = [
     "append_line",
+    "check_free",
     "file_stems",
     "locked",
     "printable",
@@ -119,6 +120,24 @@ def locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def check_free(folder: Path, own: str, kind: str) -> None:
+    """Refuse a folder to write in that holds files of others.
+
+    Args:
+        folder: it may be missing or empty.
+        own: the file or folder by which one that was begun before is known.
+        kind: what it is then.
+
+    Raises:
+        UserError: if it is a file, or holds files and not that one; hidden ones do not count.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder} is a file, not a folder; give another --out")
+    if folder.is_dir() and not (folder / own).exists():
+        if any(path.name[0] != "." for path in folder.iterdir()):
+            raise UserError(f"{folder} holds other files and is no {kind}; give another --out")
 
 
 def file_stems(names: Iterable[str]) -> list[str]:

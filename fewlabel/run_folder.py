@@ -28,7 +28,7 @@ from fewlabel import methods
 from fewlabel.config import Config, read_yaml, validated
 from fewlabel.data import Splits
 from fewlabel.errors import UserError
-from fewlabel.files import append_line, remove_leftovers, write_json, write_text
+from fewlabel.files import append_line, check_free, remove_leftovers, write_json, write_text
 from fewlabel.training.best import validation_loss
 from fewlabel.training.checkpoint import Checkpoints
 
@@ -61,12 +61,9 @@ class RunFolder:
         Raises:
             UserError: if it is a file, or holds other files.
         """
-        if self.path.exists() and not self.path.is_dir():
-            raise UserError(f"{self.path} is a file, not a folder; give another --out")
-        if self.path.exists() and not self.exists:
-            others = [path.name for path in self.path.iterdir() if path.name[0] != "."]
-            if others and not (others == ["labels.json"] and self._holds_splits()):
-                raise UserError(f"{self.path} holds other files and is no run; give another --out")
+        begun = self.path.is_dir() and [p.name for p in self.path.iterdir() if p.name[0] != "."]
+        if not (begun == ["labels.json"] and self._holds_splits()):
+            check_free(self.path, "config.yaml", "run")
 
     def begin(self, config: Config, splits: Splits) -> None:
         """Write the manifest and the configuration; the folder is a run from then on."""

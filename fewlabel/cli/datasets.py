@@ -31,15 +31,16 @@ def datasets(
     if data is None:
         _list(as_json)
         return
-    from fewlabel.data import open_dataset
+    from fewlabel.data import open_dataset, refuse_inside
     from fewlabel.progress import track
     from fewlabel.report.data_sheet import describe, draw_sheet
 
     with track("reading images") as task:
         dataset = open_dataset(data, size, task.set, strict)
+    out = out or Path(f"{Path(dataset.name).stem}-sheet.png")
+    refuse_inside(data, out)
     found = {"data": data, **describe(dataset)}
-    sheet = draw_sheet(dataset, out or Path(f"{Path(dataset.name).stem}-sheet.png"))
-    found["sheet"] = str(sheet)
+    found["sheet"] = str(draw_sheet(dataset, out))
     if as_json:
         print_json(found)
         return
@@ -79,4 +80,11 @@ def _tell(found: dict[str, Any]) -> None:
     files = found["broken_files"]
     more = ", …" if found["broken"] > len(files) else ""
     say(f"broken         {found['broken']}" + (f": {', '.join(files)}{more}" if files else ""))
+    if found["unread"]:
+        kinds = list(found["unread"].items())
+        more = ", …" if len(kinds) > _SHOWN else ""
+        named = ", ".join(
+            f"{count} {kind or 'without an ending'}" for kind, count in kinds[:_SHOWN]
+        )
+        say(f"not read       {named}{more}")
     say(f"sheet          {found['sheet']}")

@@ -9,7 +9,7 @@ from fewlabel.data.cache import cache_folder, keep_features, kept_features
 from fewlabel.data.dataset import Dataset
 from fewlabel.data.digits import load_digits
 from fewlabel.data.folder import open_folder
-from fewlabel.data.sources import BUILTIN, FORMS, absolute, open_dataset
+from fewlabel.data.sources import BUILTIN, FORMS, absolute, open_dataset, refuse_inside
 from fewlabel.data.splits import Splits, draw_splits
 
 __all__ = [
@@ -26,4 +26,5 @@ __all__ = [
     "load_digits",
     "open_dataset",
     "open_folder",
+    "refuse_inside",
 ]

@@ -9,6 +9,7 @@ DATA/1.png                      images that it does not list have none
 """
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ import numpy as np
 from fewlabel.batch import UNLABELLED
 from fewlabel.data.dataset import Dataset, fingerprint_of
 from fewlabel.data.decoded import FORMAT_VERSION, Progress, open_decoded
-from fewlabel.data.images import SUFFIXES, check_size
+from fewlabel.data.images import KINDS, SUFFIXES, check_size
 from fewlabel.data.label_table import TABLE, labels_of
 from fewlabel.data.listing import Listing, Names
 from fewlabel.errors import UserError
@@ -64,7 +65,7 @@ def open_folder(
     files = _OnDisk(root, listing.files)
     decoded = open_decoded(files, size, key, strict, progress)
     readable = listing.without(decoded.broken)
-    _check_classes(root, readable)
+    _check_classes(root, readable, len(decoded.broken))
     return Dataset(
         name=root.resolve().name,
         values=decoded.images,
@@ -73,6 +74,7 @@ def open_folder(
         files=readable.files,
         skipped=tuple(listing.files[row] for row in sorted(decoded.broken)),
         sizes=decoded.sizes,
+        unread=listing.unread,
         fingerprint=fingerprint_of(
             readable.content(), readable.class_names, decoded.images.shape[1]
         ),
@@ -102,9 +104,10 @@ def _list(root: Path) -> Listing:
     if not root.is_dir():
         raise UserError(f"{root} is a file, not a folder: {_LAYOUT}, and give the folder")
     if (root / TABLE).is_file():
-        files = Names(sorted(_images_under(root)))
+        unread: Counter[str] = Counter()
+        files = Names(sorted(_images_under(root, "", unread)))
         labels, class_names = labels_of(files, root / TABLE)
-        listing = _listing(root, files, labels, class_names)
+        listing = _listing(root, files, labels, class_names, unread)
     else:
         listing = _by_class(root)
     _check_classes(root, listing)
@@ -115,56 +118,71 @@ def _by_class(root: Path) -> Listing:
     """The images in sub-folders, those of the first class first, those without a label last."""
     subfolders = sorted(p.name for p in root.iterdir() if p.is_dir() and p.name[0] != ".")
     flat = sorted(p.name for p in root.iterdir() if p.is_file() and _is_image(p.name))
-    class_names = tuple(name for name in subfolders if name not in _UNLABELLED_FOLDERS)
+    class_names = tuple(name for name in subfolders if not _is_unlabelled(name))
     for name in class_names:
         if (shown := printable(name)) != name:
             raise UserError(f"the name of the class folder {root}/{shown} is not UTF-8: rename it")
-    unlabelled = [(UNLABELLED, name) for name in subfolders if name in _UNLABELLED_FOLDERS]
+    unlabelled = [(UNLABELLED, name) for name in subfolders if _is_unlabelled(name)]
     counts: list[tuple[int, int]] = []
+    unread: Counter[str] = Counter()
 
     def found() -> Iterator[str]:
         for label, name in [*enumerate(class_names), *unlabelled]:
-            inside = sorted(_images_under(root, name))
+            inside = sorted(_images_under(root, name, unread))
             counts.append((label, len(inside)))
             yield from inside
 
     files = Names(found())
     labels = np.repeat([label for label, _ in counts], [count for _, count in counts])
     _check_layout(root, len(files), class_names, flat)
-    return _listing(root, files, labels, class_names)
+    return _listing(root, files, labels, class_names, unread)
 
 
 def _listing(
-    root: Path, files: Names, labels: Iterable[int], class_names: tuple[str, ...]
+    root: Path,
+    files: Names,
+    labels: Iterable[int],
+    class_names: tuple[str, ...],
+    unread: Counter[str],
 ) -> Listing:
     sizes, changed = np.empty(len(files), np.int64), np.empty(len(files), np.int64)
     for row, name in enumerate(files):
         facts = os.stat(f"{root}/{name}")
         sizes[row], changed[row] = facts.st_size, facts.st_mtime_ns
-    return Listing(files, np.asarray(labels, dtype=np.int64), sizes, changed, class_names)
+    known = np.asarray(labels, dtype=np.int64)
+    return Listing(files, known, sizes, changed, class_names, dict(unread.most_common()))
 
 
-def _images_under(root: Path, name: str = "") -> Iterator[str]:
-    """The images in a folder at any depth, relative to root; nothing hidden."""
+def _images_under(root: Path, name: str, unread: Counter[str]) -> Iterator[str]:
+    """The images in a folder at any depth, relative to root, none hidden; others are counted."""
     with os.scandir(root / name) as entries:
         for entry in entries:
             inner = f"{name}/{entry.name}" if name else entry.name
             if entry.name[0] == ".":
                 continue
             if entry.is_dir(follow_symlinks=False):
-                yield from _images_under(root, inner)
+                yield from _images_under(root, inner, unread)
             elif _is_image(entry.name):
                 yield inner
+            elif inner != TABLE:
+                unread[_ending(entry.name)] += 1
+
+
+def _is_unlabelled(folder: str) -> bool:
+    return folder.lower() in _UNLABELLED_FOLDERS
 
 
 def _is_image(name: str) -> bool:
-    return name[0] != "." and os.path.splitext(name)[1].lower() in SUFFIXES
+    return name[0] != "." and _ending(name) in SUFFIXES
+
+
+def _ending(name: str) -> str:
+    return os.path.splitext(name)[1].lower()
 
 
 def _check_layout(root: Path, n_files: int, class_names: tuple[str, ...], flat: list[str]) -> None:
     if not n_files and not flat:
-        kinds = ", ".join(sorted(suffix[1:] for suffix in SUFFIXES))
-        raise UserError(f"folder {root} holds no images ({kinds}): {_LAYOUT}")
+        raise UserError(f"folder {root} holds no images ({KINDS}): {_LAYOUT}")
     if not class_names:
         raise UserError(f"folder {root} has no class sub-folders and no {TABLE}: {_LAYOUT}")
     if flat:
@@ -174,15 +192,16 @@ def _check_layout(root: Path, n_files: int, class_names: tuple[str, ...], flat: 
         )
 
 
-def _check_classes(root: Path, listing: Listing) -> None:
+def _check_classes(root: Path, listing: Listing, n_broken: int = 0) -> None:
     present = set(np.unique(listing.labels).tolist())
     has_table = (root / TABLE).is_file()
     for label, name in enumerate(listing.class_names):
         if label not in present:
             where = f"class {name} of {root / TABLE}" if has_table else f"folder {root / name}"
+            broken = f" but broken ones ({n_broken} of {root} are)" if n_broken else ""
             raise UserError(
-                f"class without a label: {where} has no images: add at least one labelled image "
-                f"or remove the {'class' if has_table else 'folder'}"
+                f"class without a label: {where} has no images{broken}: add at least one labelled "
+                f"image or remove the {'class' if has_table else 'folder'}"
             )
     if len(listing.class_names) < 2:
         only = listing.class_names[0] if listing.class_names else "none"

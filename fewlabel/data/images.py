@@ -9,10 +9,21 @@ from PIL import Image, ImageOps
 
 from fewlabel.errors import UserError
 
-__all__ = ["LARGEST_DEFAULT_SIZE", "SUFFIXES", "check_size", "decode", "size_of", "squares"]
+__all__ = [
+    "KINDS",
+    "LARGEST_DEFAULT_SIZE",
+    "SUFFIXES",
+    "check_size",
+    "decode",
+    "size_of",
+    "squares",
+]
 
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"})
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".gif", ".webp", ".tif", ".tiff"})
 """The files that are taken for images, by the lower-case end of their name."""
+
+KINDS = ", ".join(sorted(suffix[1:] for suffix in SUFFIXES))
+"""The same for people."""
 
 LARGEST_DEFAULT_SIZE = 64
 """The side of images for which no other was asked for, if their own is larger."""

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from fewlabel.data.dataset import Dataset
-from fewlabel.data.table import repeated, rows_of
+from fewlabel.data.table import plain_path, repeated, rows_of
 from fewlabel.errors import UserError
 from fewlabel.randomness import generator_for
 
@@ -60,7 +60,7 @@ def draw_labelled(
 
 
 def listed_in_csv(dataset: Dataset, path: Path) -> NDArray[np.int64]:
-    """The examples that a CSV lists in its column ``file``.
+    """The examples that a CSV lists in its column ``file``; all of them train.
 
     A column ``label``, if there is one, must agree with the dataset.
     """
@@ -71,18 +71,22 @@ def listed_in_csv(dataset: Dataset, path: Path) -> NDArray[np.int64]:
         )
     line_of: dict[str, tuple[int, str | None]] = {}
     for line, row in rows_of(path, "file"):
-        name = (row["file"] or "").strip()
+        name = plain_path(row["file"] or "")
         if name in line_of:
             raise repeated(path, line, name)
         line_of[name] = line, row.get("label")
     chosen = []
-    for index, name in enumerate(dataset.files):
+    for index, name in enumerate(map(plain_path, dataset.files)):
         if name in line_of:
             line, given = line_of.pop(name)
             _check_label(dataset, index, given, f"{path}, line {line}: {name}")
             chosen.append(index)
     if line_of:
         name, (line, _) = next(iter(line_of.items()))
+        if name in map(plain_path, dataset.skipped):
+            raise UserError(
+                f"{path}, line {line}: {name} is broken: replace the file or remove the line"
+            )
         raise UserError(
             f"{path}, line {line}: there is no image '{name}' in {dataset.name}: give its path "
             f"relative to the folder, such as {dataset.files[0]}"
@@ -136,11 +140,11 @@ def _check_label(dataset: Dataset, index: int, given: str | None, where: str) ->
     known = int(dataset.labels[index])
     if known < 0:
         raise UserError(
-            f"{where} has no label in {dataset.name}: "
-            "give it one there (move it into the sub-folder of its class) or remove the line"
+            f"{where} has no label in {dataset.name}: give it one there, by labels.csv or the "
+            "sub-folder of its class, or remove the line"
         )
     if given and given.strip() != dataset.class_names[known]:
         raise UserError(
             f"{where} is of class {dataset.class_names[known]}, not "
-            f"{given.strip()}: correct the line or move the image"
+            f"{given.strip()}: correct one of them"
         )

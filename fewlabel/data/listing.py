@@ -7,7 +7,7 @@ kept as one string of bytes, the figures as arrays.
 import hashlib
 import os
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import overload
 
@@ -70,6 +70,7 @@ class Listing:
         sizes: (N,) int64: bytes of each file.
         changed: (N,) int64: when each was last changed, in nanoseconds.
         class_names: the name of each class.
+        unread: how many other files there are of each ending.
     """
 
     files: Names
@@ -77,6 +78,7 @@ class Listing:
     sizes: NDArray[np.int64]
     changed: NDArray[np.int64]
     class_names: tuple[str, ...]
+    unread: Mapping[str, int]
 
     def without(self, rows: Iterable[int]) -> "Listing":
         """The files but for some rows."""
@@ -85,7 +87,7 @@ class Listing:
             return self
         files = self.files.chosen(kept.tolist())
         chosen = (self.labels[kept], self.sizes[kept], self.changed[kept])
-        return Listing(files, *chosen, self.class_names)
+        return Listing(files, *chosen, self.class_names, self.unread)
 
     def place(self) -> str:
         """A hash of which files there are, how large, and when they were changed."""

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fewlabel.data.dataset import Dataset
-from fewlabel.data.table import repeated, rows_of
+from fewlabel.data.table import plain_path, repeated, rows_of
 from fewlabel.errors import UserError
 
 __all__ = ["probabilities_of"]
@@ -37,10 +37,10 @@ def probabilities_of(
     """
     files = dataset.files
     key, names = ("index", indices) if files is None else ("file", [files[i] for i in indices])
-    place = {str(name): row for row, name in enumerate(names)}
+    place = {plain_path(str(name)): row for row, name in enumerate(names)}
     found = np.full((len(indices), dataset.n_classes), np.nan, np.float32)
     for line, row in rows_of(table, key, *dataset.class_names):
-        name = (row[key] or "").strip()
+        name = plain_path(row[key] or "")
         if name not in place:
             continue
         if not np.isnan(found[place[name], 0]):

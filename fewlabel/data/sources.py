@@ -17,7 +17,7 @@ from fewlabel.data.idx import open_idx
 from fewlabel.data.moons import load_moons
 from fewlabel.errors import UserError
 
-__all__ = ["BUILTIN", "FORMS", "Builtin", "absolute", "open_dataset"]
+__all__ = ["BUILTIN", "FORMS", "Builtin", "absolute", "open_dataset", "refuse_inside"]
 
 
 class Builtin(NamedTuple):
@@ -60,6 +60,24 @@ def absolute(data: str | os.PathLike[str]) -> str:
         return f"{prefix}:{Path(path).resolve()}" if Path(path).exists() else text
     builtin = isinstance(data, str) and text in BUILTIN
     return str(Path(text).resolve()) if Path(text).exists() and not builtin else text
+
+
+def refuse_inside(data: str | os.PathLike[str], out: str | os.PathLike[str]) -> None:
+    """Refuse to write into a folder of images: the next time it would be other data.
+
+    Args:
+        data: what was named as DATA.
+        out: the file or folder to write.
+
+    Raises:
+        UserError: if it lies there.
+    """
+    folder = Path(absolute(data))
+    if folder.is_dir() and Path(out).resolve().is_relative_to(folder):
+        raise UserError(
+            f"{out} lies in the data folder {folder} and would be taken for data: choose another "
+            "--out"
+        )
 
 
 def _form_of(data: str) -> tuple[str, str]:

@@ -1,40 +1,67 @@
 """Rows of a CSV file that says something of examples."""
 
 import csv
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
 from fewlabel.errors import UserError
 
-__all__ = ["repeated", "rows_of"]
+__all__ = ["plain_path", "repeated", "rows_of"]
+
+_DELIMITERS = ",;\t"
 
 
 def rows_of(path: Path, *columns: str) -> Iterator[tuple[int, dict[str, str | None]]]:
     """The rows of a CSV, by column, each with the number of its line.
+
+    Its first line tells whether commas, semicolons or tabs part the columns, as spreadsheets
+    write either. Blank rows do not count.
 
     Args:
         path: the file.
         columns: what its first line must name.
 
     Raises:
-        UserError: if it cannot be read, is no CSV in UTF-8, lacks a column or has no rows.
+        UserError: if it cannot be read, is no CSV in UTF-8, lacks a column, has no rows, or one
+            with more fields than columns.
     """
     line = 0
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.DictReader(stream)
+            first = stream.readline()
+            stream.seek(0)
+            reader = csv.DictReader(stream, delimiter=max(_DELIMITERS, key=first.count))
+            reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
             for column in columns:
                 if column not in (reader.fieldnames or ()):
-                    raise UserError(f"{path} has no column '{column}': name it in the first line")
+                    raise UserError(
+                        f"{path} has no column '{column}': its first line is '{first.strip()}'; "
+                        "name it there"
+                    )
             for row in reader:
-                line = reader.line_num
-                yield line, row
+                if None in row:  # what no column is for
+                    raise UserError(
+                        f"{path}, line {reader.line_num}: more fields than the first line has: "
+                        f'quote a text that holds {reader.reader.dialect.delimiter!r}, as "a, b"'
+                    )
+                if any((cell or "").strip() for cell in row.values()):
+                    line = reader.line_num
+                    yield line, row
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}): check the path") from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path} is no CSV: save it as CSV in UTF-8") from error
     if not line:
         raise UserError(f"{path} lists nothing: add a line for each image")
+
+
+def plain_path(name: str) -> str:
+    """A path in a folder in one spelling, whatever the system that wrote it.
+
+    Backslashes are slashes, letters are composed (NFC), and ``./`` at the front is gone.
+    """
+    return unicodedata.normalize("NFC", name.strip().replace("\\", "/")).removeprefix("./")
 
 
 def repeated(path: Path, line: int, name: str) -> UserError:

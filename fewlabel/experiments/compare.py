@@ -16,11 +16,12 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from traceback import format_exception
 from typing import Self
 
 import torch
 
-from fewlabel.data import Splits, draw_splits, open_dataset
+from fewlabel.data import Splits, draw_splits, open_dataset, refuse_inside
 from fewlabel.errors import Interrupted, TrainingError, UserError
 from fewlabel.experiments.compare_cells import (
     Cell,
@@ -34,7 +35,7 @@ from fewlabel.experiments.compare_cells import (
 )
 from fewlabel.experiments.compare_checks import checked
 from fewlabel.experiments.grid import Grid
-from fewlabel.files import locked, write_json, write_text
+from fewlabel.files import append_line, check_free, locked, write_json, write_text
 from fewlabel.methods import METHODS
 from fewlabel.metrics.judge import train_judge
 from fewlabel.progress import Task as Progress
@@ -81,11 +82,13 @@ class Results:
 
     @staticmethod
     def refuse_other(out: Path, protocol: Protocol) -> None:
-        """Refuse a folder that holds another comparison.
+        """Refuse a folder that holds another comparison, files of others, or the data.
 
         Raises:
             UserError: if it does.
         """
+        check_free(out, "protocol.json", "comparison")
+        refuse_inside(protocol.data, out)
         path, now = out / "protocol.json", json.loads(json.dumps(asdict(protocol)))
         before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else now
         for key in now:
@@ -102,6 +105,13 @@ class Results:
         self._sort(rows)
         text = "".join(json.dumps(row) + "\n" for row in self.rows)
         write_text(self.out / "results.jsonl", text)
+
+    def fail(self, cell: Cell, error: Exception) -> None:
+        """Keep why a cell failed; where in the code, in logs/failed.log."""
+        self.failed[cell] = f"{type(error).__name__}: {error}"
+        append_line(
+            self.out / "logs" / "failed.log", f"{cell}\n{''.join(format_exception(error))}"
+        )
 
     def has(self, task: Task) -> bool:
         """Whether the figures of a task are there."""
@@ -135,6 +145,7 @@ def run_comparison(out: Path, asked: Grid, *, jobs: int = 1) -> Results:
     if jobs < 1:
         raise UserError(f"--jobs {jobs}: give at least 1")
     asked = checked(asked)
+    Results.refuse_other(out, asked.protocol)
     with locked(out):
         return _compared(out, asked, jobs)
 
@@ -306,11 +317,13 @@ class _Workers:
 
     def _keep(self, future: Future[list[Row]], cell: Cell) -> None:
         try:
-            self.results.add(future.result())
+            rows = future.result()
         except (BrokenProcessPool, Interrupted, KeyboardInterrupt):
             raise
         except Exception as error:
-            self.results.failed[cell] = f"{type(error).__name__}: {error}"
+            self.results.fail(cell, error)
+        else:
+            self.results.add(rows)
 
 
 def _begin_worker(logs: Path, threads: int) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from fewlabel.experiments.compare_checks import refuse_overrides
-from fewlabel.files import write_json
+from fewlabel.files import check_free, write_json
 from fewlabel.methods import DEFAULT
 from fewlabel.metrics.evaluate import check_data
 from fewlabel.metrics.intervals import Estimate
@@ -72,6 +72,7 @@ def run_demo(
     """
     began = time.monotonic()
     refuse_overrides(overrides, _OPTIONS)
+    check_free(out, _METHODS[0], "demo")
     options = {"method": _METHODS[0], "labels": labels}
     planned = prepare(data, out=out / _METHODS[0], options=options, overrides=overrides)
     for reference in ("validation", "report"):

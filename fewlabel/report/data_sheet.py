@@ -23,7 +23,7 @@ _NO_LABEL = "(no label)"
 
 
 def describe(dataset: Dataset) -> dict[str, Any]:
-    """Counts of examples, sizes, classes, labels and broken files: plain values for JSON.
+    """Counts of examples, sizes, classes, labels and files left out: plain values for JSON.
 
     `sizes` are those of the files, most frequent first, `shape` is what training sees.
     """
@@ -40,6 +40,7 @@ def describe(dataset: Dataset) -> dict[str, Any]:
         "test": 0 if dataset.test is None else len(dataset.test),
         "broken": len(dataset.skipped),
         "broken_files": [printable(name) for name in dataset.skipped[:_NAMED]],
+        "unread": {printable(ending): count for ending, count in dataset.unread.items()},
     }
 
 

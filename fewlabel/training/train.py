@@ -14,7 +14,7 @@ from accelerate import Accelerator
 
 from fewlabel import launched, methods
 from fewlabel.config import Config
-from fewlabel.data import absolute
+from fewlabel.data import absolute, refuse_inside
 from fewlabel.errors import Interrupted, TrainingError, UserError
 from fewlabel.files import locked
 from fewlabel.methods import Stage
@@ -192,6 +192,7 @@ def prepare(
             config=Path(config) if config is not None else None,
             **others,
         )
+    refuse_inside(planned.config.data, out)
     check_settings(planned, launched.number())
     folder = RunFolder(out)
     folder.check_free()

@@ -195,15 +195,32 @@ def test_train_into_a_run_of_another_dataset(
     assert_refused(refused, str(copied_run), "another dataset (digits", "pets", early=False)
 
 
-def test_train_into_what_is_no_run(cli: Cli, tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", ["train", "compare", "demo"])
+def test_work_in_a_folder_of_other_files(cli: Cli, tmp_path: Path, command: str) -> None:
     (tmp_path / "photos").mkdir()
-    (tmp_path / "photos" / "precious.txt").write_text("mine")
+    (tmp_path / "photos" / "report.html").write_text("mine")
     (tmp_path / "file").write_text("mine")
-    refused = cli("train", "digits", "--out", tmp_path / "photos")
-    assert_refused(refused, "holds other files")
-    assert [p.name for p in (tmp_path / "photos").iterdir()] == ["precious.txt"]
-    assert_refused(cli("train", "digits", "--out", tmp_path / "file"), "is a file")
+    assert_refused(cli(command, "digits", "--out", tmp_path / "photos"), "holds other files")
+    assert [p.name for p in (tmp_path / "photos").iterdir() if p.name != ".lock"] == [
+        "report.html"
+    ]
+    assert_refused(cli(command, "digits", "--out", tmp_path / "file"), "is a file")
     assert (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.mark.parametrize("command", ["train", "compare", "demo", "datasets"])
+def test_work_within_the_data(
+    cli: Cli, pets: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    """Its pictures would be images of a class the next time."""
+    for index in range(3, 9):
+        for label in ("cat", "dog"):
+            picture(pets / label / f"{index}.png", 10 * index)
+    monkeypatch.chdir(pets)
+    before = {*pets.rglob("*")}
+    refused = cli(command, ".", "--size", 8) if command != "demo" else cli(command, ".")
+    assert_refused(refused, "lies in the data folder", "choose another --out", early=False)
+    assert {*pets.rglob("*")} == before
 
 
 def test_train_into_a_folder_with_labels_of_another_kind(cli: Cli, tmp_path: Path) -> None:

@@ -48,6 +48,57 @@ def test_other_columns_blank_labels_and_sub_folders(make_folder: MakeFolder) -> 
     assert known(open_folder(root)) == {1: "b", 5: "a"}
 
 
+@pytest.mark.parametrize("delimiter", [";", "\t"])
+def test_a_table_as_spreadsheets_and_other_systems_write_it(
+    make_folder: MakeFolder, delimiter: str
+) -> None:
+    """Semicolons or tabs, Windows' line ends and paths, decomposed letters, a row of nothing."""
+    names = ["a/ü 1.png", "a/2.png", "3.png"]
+    root = make_folder({name: Image.new("L", (4, 4), i) for i, name in enumerate(names)})
+    rows = [("file", " label "), ("a\\u\u0308 1.png", "héron, gris"), ("./3.png", "b"), ("", "")]
+    text = "\r\n".join(delimiter.join(row) for row in rows)
+    (root / "labels.csv").write_bytes(text.encode("utf-8-sig"))
+    assert known(open_folder(root)) == {0: "héron, gris", 2: "b"}
+
+
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        (["000.png,grey, small", "001.png,b"], "line 2: more fields than the first line has"),
+        (["000.png,a", "./000.png,b"], "line 3: ./000.png is listed a second time"),
+        (
+            ["000.png,a", "7.png,b", "8.png,b"],
+            "line 3: there is no image '7.png' in pets, nor for 1",
+        ),
+        (
+            ["000.png,a", "IMG.heic,b"],
+            "line 3: IMG.heic is of no kind that is read (bmp, gif, jfif",
+        ),
+    ],
+)
+def test_a_line_that_cannot_be_meant_is_refused(
+    make_folder: MakeFolder, refuses: Refuses, rows: list[str], says: str
+) -> None:
+    root = make_folder({**numbered(3), "IMG.heic": b"apple"})
+    with refuses("labels.csv", says.replace("pets", str(root))):
+        opened(root, *rows)
+
+
+def test_a_table_without_a_column_is_told_its_own_first_line(
+    make_folder: MakeFolder, refuses: Refuses
+) -> None:
+    root = make_folder(numbered(3))
+    (root / "labels.csv").write_text("Datei;Art\n000.png;a\n")
+    with refuses("has no column 'file'", "its first line is 'Datei;Art'"):
+        open_folder(root)
+
+
+def test_files_that_are_not_read_are_counted(make_folder: MakeFolder) -> None:
+    others = dict.fromkeys(["a.HEIC", "b.heic", "in/notes", ".hidden.txt"], b"")
+    root = make_folder({**numbered(3), **others})
+    assert opened(root, "000.png,a", "001.png,b").unread == {".heic": 2, "": 1}
+
+
 def test_classes_called_by_numbers_are_in_their_order(make_folder: MakeFolder) -> None:
     dataset = opened(make_folder(numbered(12)), *(f"{i:03d}.png,{11 - i}" for i in range(12)))
     assert dataset.class_names == tuple(map(str, range(12)))

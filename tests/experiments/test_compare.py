@@ -44,6 +44,7 @@ class Compared:
 def compared(protocol: Protocol, tmp_path_factory: pytest.TempPathFactory) -> Compared:
     folder = tmp_path_factory.mktemp("compared")
     out, script, twice = folder / "out", folder / "compare.py", asked(protocol, seeds=2)
+    Results.open(out, protocol)
     taken = out / "runs" / Cell("cg", LABELS, 1, 1).folder
     taken.parent.mkdir(parents=True)
     taken.write_text("in the way")
