@@ -8,7 +8,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c c
 export OMP_WAIT_POLICY ?= passive
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint bench clean
+.PHONY: help install demo test test-slow lint bench clean
 
 help:  ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -26,6 +26,8 @@ $(VENV)/.test: $(VENV)/.core
 $(VENV)/.dev: $(VENV)/.test
 	@$(INSTALL) -e '.[test,dev]'
 	@touch $@
+
+install: $(VENV)/.core  ## fewlabel, into .venv
 
 demo: $(VENV)/.core  ## digits, 5 % of the labels: train, compare, draw (runs/demo)
 	@$(BIN)/fewlabel demo --out runs/demo

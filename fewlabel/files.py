@@ -50,7 +50,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
         The path to write to.
 
     Raises:
-        UserError: the file cannot be written there.
+        UserError: the file cannot be written there, or the block could not read or write another.
         TrainingError: the disk is full, or fails.
     """
     path = Path(path)
@@ -76,7 +76,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
         An empty folder to write to.
 
     Raises:
-        UserError: the folder cannot be written there.
+        UserError: the folder cannot be written there, or the block could not read or write a file.
         TrainingError: the disk is full, or fails.
     """
     temporary = path.with_name(f".{path.name}.new")
@@ -96,17 +96,18 @@ def replacing_folder(path: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, patient: bool = False) -> Iterator[None]:
     """Keep other processes that do the same from working in a folder while the block runs.
 
     Args:
         folder: made if it is not there; it gets a file `.lock`.
+        patient: wait for another process that has it.
 
     Raises:
         UserError: another process has it, or the file cannot be written there.
         TrainingError: the disk is full, or fails.
     """
-    lock = FileLock(folder / ".lock", timeout=0)
+    lock = FileLock(folder / ".lock", timeout=-1 if patient else 0)
     with _readable_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         try:

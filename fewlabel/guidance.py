@@ -45,15 +45,17 @@ def check(scale: float, interval: Interval = None) -> None:
     """Refuse what the kinds of guidance refuse.
 
     Raises:
-        UserError: for a negative or infinite scale or an empty interval.
+        UserError: for a negative or infinite scale, an empty interval, or one that begins below 0.
     """
     if not 0 <= scale < math.inf:  # NaN too
         raise UserError(
             f"guidance scale {scale:g} is not a finite number from 0 up; 0 is unconditional, 1 is "
             "Bayes"
         )
-    if interval is not None and not interval[0] <= interval[1]:
-        raise UserError(f"guidance interval {interval} is empty; give the lower end first")
+    if interval is not None and not 0 <= interval[0] <= interval[1]:
+        raise UserError(
+            f"guidance interval {interval} is empty or begins below 0; give the lower end first"
+        )
 
 
 @dataclass(frozen=True)

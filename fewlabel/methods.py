@@ -62,7 +62,8 @@ class Loss:
         part: the part of the data it is for.
         weight: its default weight.
         grid: the weights among which a comparison chooses on the validation split.
-        every: it is computed on every so many-th row of a batch: less than 1 saves time.
+        every: it is computed on every so many-th row of a batch; more than 1 saves time.
+        needs_score: a loss of the classifier that evaluates the score model.
     """
 
     build: Callable[[Models], Term]
@@ -70,6 +71,7 @@ class Loss:
     weight: float = 1.0
     grid: tuple[float, ...] = ()
     every: int = 1
+    needs_score: bool = False
 
 
 @dataclass(frozen=True)
@@ -152,7 +154,11 @@ _ADVERSARIAL = Loss(lambda m: AdversarialCrossEntropy(m.classifier), "labelled")
 _JACOBIAN = Loss(lambda m: JacobianPenalty(m.classifier), "labelled", 0.01, (0.001, 0.01, 0.1))
 _JEM = Loss(lambda m: JointEnergy(m.classifier, m.shape), "all", 0.1, (0.03, 0.1, 0.3))
 _DLSM = Loss(
-    lambda m: LikelihoodScoreMatching(m.classifier, m.score), "labelled", 20.0, (5.0, 20.0, 80.0)
+    lambda m: LikelihoodScoreMatching(m.classifier, m.score),
+    "labelled",
+    20.0,
+    (5.0, 20.0, 80.0),
+    needs_score=True,
 )
 _HUANG = "Huang, Chen & Lin 2023, arXiv 2307.04081"
 _HO = "Ho & Salimans 2022, arXiv 2207.12598"

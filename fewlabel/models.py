@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import TypeVar
 
 import torch
@@ -15,7 +16,7 @@ from fewlabel.networks.convolutional import ConvClassifier
 from fewlabel.networks.encoder import EncoderClassifier
 from fewlabel.networks.perceptron import Perceptron
 from fewlabel.networks.unet import DiffusersUNet, UNet
-from fewlabel.randomness import generator_for
+from fewlabel.randomness import generator_for, seeded
 from fewlabel.score import ScoreModel
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -92,8 +93,8 @@ CLASSIFIERS: dict[str, Builder] = {
 
 def build_score_model(config: Config, classes: int = 0) -> ScoreModel:
     """The untrained score model; its weights are a function of config.seed."""
-    _seed_weights(config, "score")
-    network = score_network(config.shape, config.score, classes)
+    with _seeded_weights(config, "score"):
+        network = score_network(config.shape, config.score, classes)
     process, section = processes.from_config(config.process), config.score
     model = ScoreModel(network, process, config.sigma_data, section.prediction, section.time_scale)
     return _channels_last(model)
@@ -101,9 +102,9 @@ def build_score_model(config: Config, classes: int = 0) -> ScoreModel:
 
 def build_classifier(config: Config, classes: int) -> NoisyClassifier:
     """The untrained classifier; its weights are a function of config.seed."""
-    _seed_weights(config, "classifier")
     section: ClassifierConfig = config.classifier
-    network = classifier_network(config.shape, classes, section, config.score)
+    with _seeded_weights(config, "classifier"):
+        network = classifier_network(config.shape, classes, section, config.score)
     process = processes.from_config(config.process | section.process)
     model = NoisyClassifier(network, process, config.sigma_data, section.energy)
     return _channels_last(model)
@@ -140,5 +141,5 @@ def _channels_last(model: Model) -> Model:
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-def _seed_weights(config: Config, stage: str) -> None:
-    torch.manual_seed(generator_for("weights", config.seed, stage).initial_seed())
+def _seeded_weights(config: Config, stage: str) -> AbstractContextManager[None]:
+    return seeded(generator_for("weights", config.seed, stage).initial_seed())

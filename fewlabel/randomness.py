@@ -8,18 +8,27 @@ Everything is drawn on the CPU, so the device does not either.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 
-__all__ = ["SampleRandom", "StepRandom", "generator_for"]
+__all__ = ["SampleRandom", "StepRandom", "generator_for", "seeded"]
 
 
 def generator_for(*key: int | str) -> torch.Generator:
     """A CPU generator that is a function of the key alone."""
     digest = hashlib.blake2b(repr(key).encode(), digest_size=8).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Within the block PyTorch's own generator, by which weights begin, is as after this seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        yield
 
 
 class StepRandom:

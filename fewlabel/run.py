@@ -19,7 +19,7 @@ from fewlabel.data import Dataset, Splits, open_dataset
 from fewlabel.errors import UserError
 from fewlabel.methods import Method, find_method
 from fewlabel.models import build_classifier, build_score_model, compile_model
-from fewlabel.progress import Task
+from fewlabel.progress import Task, track
 from fewlabel.run_folder import RunFolder
 from fewlabel.score import ScoreModel
 
@@ -108,7 +108,8 @@ class Run:
                 f"{self.folder.path} was imported and has no data: train a classifier for it with "
                 f"`fewlabel train DATA --score {self.folder.path}`"
             )
-        dataset = open_dataset(self.config.data, self.config.size)
+        with track("reading images") as task:
+            dataset = open_dataset(self.config.data, self.config.size, task.set)
         self.splits.check(dataset, f"run folder {self.folder.path}")
         return dataset
 
@@ -121,7 +122,8 @@ class Run:
     ) -> Tensor:
         """Images of a class, (n, C, H, W) in [-1, 1].
 
-        Image i depends on (seed, i) and its class alone, not on n or the batch size.
+        Image i depends on (seed, i) and its class alone, not on n or the batch size (but
+        for the sampler ode, within its tolerance).
 
         Args:
             label: a class by index or name, one class a sample, or None for all classes in turn.
@@ -151,7 +153,8 @@ class Run:
     ) -> Samples:
         """Draw images of a class and count what they cost.
 
-        Image i depends on (seed, i) and its class alone, not on n or the batch size. Of several
+        Image i depends on (seed, i) and its class alone, not on n or the batch size (but for the
+        sampler ode, within its tolerance). Of several
         processes that were launched together each draws a share, and each gets all images.
 
         Args:
@@ -337,6 +340,7 @@ def find_device(name: str | None) -> torch.device:
     if device.type == "cuda" and not gpu:
         raise UserError(f"device {name!r}: this machine has no such GPU; give cpu")
     if device.type == "cuda":
+        torch.cuda.set_device(device if device.index is not None else torch.cuda.current_device())
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     return launched.device_of_process(name == "cpu") if launched.number() > 1 else device
 

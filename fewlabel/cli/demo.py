@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from fewlabel.cli.options import Json, Overrides, print_json, say
+from fewlabel.cli.options import Json, Overrides, Size, print_json, say
 
 __all__ = ["demo"]
 
@@ -18,6 +18,7 @@ def demo(
     out: Annotated[Path, typer.Option(help="The folder for runs and pictures.")] = Path(
         "runs/demo"
     ),
+    size: Size = None,
     set_: Overrides = None,
     as_json: Json = False,
 ) -> None:
@@ -27,7 +28,7 @@ def demo(
     """
     from fewlabel.experiments.demo import run_demo
 
-    document = run_demo(out, data, labels, set_ or ())
+    document = run_demo(out, data, labels, set_ or (), size)
     if as_json:
         print_json(document)
         return

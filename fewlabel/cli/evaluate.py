@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from fewlabel.cli.options import (
+    BatchSize,
     Compiled,
     Device,
     Json,
@@ -40,6 +41,7 @@ def evaluate(
         str,
         typer.Option(help="Features of distances: judge, inception:FILE, transformers:NAME."),
     ] = "judge",
+    batch_size: BatchSize = 256,
     seed: Seed = 0,
     device: Device = None,
     compile_: Compiled = False,
@@ -62,6 +64,7 @@ def evaluate(
         seed=seed,
         sampler=sampler.split(","),
         steps=numbers_of("--steps", steps, int) if steps is not None else None,
+        batch_size=batch_size,
         extractor=extractor,
     )
     if as_json:

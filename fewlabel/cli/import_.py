@@ -42,6 +42,7 @@ def import_(
     Example: fewlabel import google/ddpm-cifar10-32 --out runs/cifar
     """
     from fewlabel.interop.importing import import_model
+    from fewlabel.program import command
     from fewlabel.run_folder import summary
 
     run = import_model(source, out, size=size, settings=set_ or (), device="cpu")
@@ -49,5 +50,5 @@ def import_(
         print_json(summary(run.folder))
         return
     say(f"{out} is a run with the score model of {source}. Next:")
-    say(f"  fewlabel sample {out} -n 16")
-    say(f"  fewlabel train DATA --score {out} --labels 4/class --out runs/guided")
+    say(f"  {command('sample', out, '-n', 16)}")
+    say(f"  {command('train', 'DATA', '--score', out, '--out', 'runs/guided')}")

@@ -12,6 +12,7 @@ from fewlabel.errors import UserError
 from fewlabel.progress import speaks
 
 __all__ = [
+    "BatchSize",
     "Compiled",
     "Device",
     "DryRun",
@@ -74,6 +75,9 @@ DryRun = Annotated[
 ]
 Gpu = Annotated[
     str, typer.Option(help="The GPU whose hours --dry-run tells, such as h100, rtx4090, v100.")
+]
+BatchSize = Annotated[
+    int, typer.Option(help="How many are drawn together: fewer need less memory.")
 ]
 Number = TypeVar("Number", int, float)
 

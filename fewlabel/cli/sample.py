@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from fewlabel.cli.options import (
+    BatchSize,
     Compiled,
     Device,
     Json,
@@ -44,7 +45,7 @@ def sample(
     sampler: Annotated[str, typer.Option(help="See `fewlabel samplers`.")] = "dpm++",
     steps: SamplerSteps = None,
     seed: Seed = 0,
-    batch_size: Annotated[int, typer.Option(help="How many are drawn together.")] = 256,
+    batch_size: BatchSize = 256,
     out: Annotated[
         Path | None, typer.Option(help="The folder for the images.", show_default="RUN/samples")
     ] = None,

@@ -1,6 +1,5 @@
 """`fewlabel train`."""
 
-import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,8 +28,9 @@ def train(
         str | None,
         typer.Argument(
             metavar="DATA",
-            help="A built-in name (digits, moons), an .npz file, mnist:FOLDER, or a folder: one "
-            "sub-folder per class, and unlabeled/ for images without a label.",
+            help="A built-in name (digits, moons), an .npz file, mnist:, cifar10: or hf:PATH; or "
+            "a folder: one sub-folder per class, and unlabeled/ for images without a label, or "
+            "images and labels.csv.",
         ),
     ] = None,
     out: Annotated[
@@ -92,6 +92,7 @@ def train(
 
     Example: fewlabel train digits --labels 0.05 --out runs/a
     """
+    from fewlabel.program import command
     from fewlabel.report.costs import training_costs
     from fewlabel.run_folder import summary
     from fewlabel.training.estimate import estimate
@@ -131,7 +132,6 @@ def train(
         print_json(summary(run.folder))
         return
     say(f"{out} is trained. Next:")
-    sample = ["sample", str(out), "--label", run.class_names[0], "-n", "64"]
     scales = ["--scale", "1,2,4"] if run.method.guided else []
-    for words in (sample, ["evaluate", str(out), *scales]):
-        say(f"  {shlex.join(['fewlabel', *words])}")
+    say(f"  {command('sample', out, '--label', run.class_names[0], '-n', 64)}")
+    say(f"  {command('evaluate', out, *scales)}")

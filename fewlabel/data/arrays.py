@@ -35,6 +35,8 @@ def open_npz(path: Path, size: int | None = None) -> Dataset:
     names = tuple(arrays.get("class_names", np.arange(classes)).astype(str).tolist())
     if len(names) < classes:
         raise UserError(f"{path}: {len(names)} class_names for {classes} classes; name each class")
+    if len(set(names)) < len(names):
+        raise UserError(f"{path}: two of the class_names are alike; give each class its own")
     if values.ndim == 4:
         return image_dataset(str(path), values, labels, names, size)
     digest = hashlib.blake2b(values.tobytes() + labels.tobytes()).hexdigest()

@@ -12,7 +12,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["Dataset", "Indices", "fingerprint_of", "in_words", "rows_key"]
+from fewlabel.errors import UserError
+
+__all__ = [
+    "Dataset",
+    "Indices",
+    "fingerprint_of",
+    "in_words",
+    "refuse_other_shape",
+    "rows_key",
+    "stored",
+]
 
 Indices = Sequence[int] | NDArray[np.int64] | Tensor
 """Which examples of a dataset, in order."""
@@ -130,6 +140,36 @@ def in_words(shape: tuple[int, ...]) -> str:
         return f"{shape[0]} numbers"
     channels, height, width = shape
     return f"{height}×{width} with {channels} channel{'s' if channels > 1 else ''}"
+
+
+def refuse_other_shape(what: str, shape: tuple[int, ...], dataset: Dataset) -> None:
+    """Refuse a dataset whose examples are not of the shape of a model's.
+
+    Args:
+        what: the model, and what it does with them, for the message.
+        shape: of its examples.
+        dataset: the data.
+
+    Raises:
+        UserError: if they differ.
+    """
+    if shape == dataset.shape:
+        return
+    mend = "give another run"
+    if len(shape) == len(dataset.shape) > 1 and shape[0] == dataset.shape[0]:
+        mend = f"give --size {shape[-1]} or another run"
+    elif len(shape) == len(dataset.shape) > 1 and dataset.shape[0] == 1:
+        mend = "all its images are grey; add one in colour, or give another run"
+    raise UserError(
+        f"{what} examples of {in_words(shape)}, {dataset.name} has {in_words(dataset.shape)}; "
+        f"{mend}"
+    )
+
+
+def stored(images: Tensor) -> NDArray[np.uint8]:
+    """Images in [−1, 1], (N, C, H, W), as a dataset holds them: bytes, (N, H, W, C)."""
+    levels = ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    return levels.permute(0, 2, 3, 1).numpy()
 
 
 def fingerprint_of(*facts: object) -> str:

@@ -25,8 +25,9 @@ from PIL import UnidentifiedImageError
 from fewlabel.data.cache import cache_folder
 from fewlabel.data.images import LARGEST_DEFAULT_SIZE, decode, size_of
 from fewlabel.errors import UserError
+from fewlabel.files import write_json
 
-__all__ = ["FORMAT_VERSION", "Decoded", "Files", "Progress", "open_decoded"]
+__all__ = ["FORMAT_VERSION", "Decoded", "Files", "Progress", "default_side", "open_decoded"]
 
 Progress = Callable[[int, int], None]
 """Called with the number of files that are done and their total."""
@@ -70,22 +71,38 @@ class Files(Protocol):
         """Its bytes."""
 
 
+def default_side(files: Files, key: str) -> int:
+    """The most frequent short side of the files, at most 64; kept in the cache.
+
+    Args:
+        files: the image files.
+        key: names the entry in the cache; equal only for equal files.
+    """
+    entry = cache_folder() / f"{key}.json"
+    try:
+        return int(json.loads(entry.read_text())["side"])
+    except (OSError, ValueError, KeyError, TypeError):
+        side = _most_frequent_side(files)
+        write_json(entry, {"side": side})
+        return side
+
+
 def open_decoded(
-    files: Files, size: int | None, key: str, strict: bool, progress: Progress | None
+    files: Files, side: int, key: str, strict: bool, progress: Progress | None
 ) -> Decoded:
     """The pixels of the readable files, and what is wrong with the others.
 
     Args:
         files: the image files.
-        size: side of the decoded images; None for the most frequent one, at most 64.
-        key: names the entry in the cache; equal only for equal files and size.
+        side: of the decoded images.
+        key: names the entry in the cache; equal only for equal files and side.
         strict: raise if any file is broken, rather than leave it out.
         progress: called after each file that is decoded; never if the cache has the entry.
     """
     target = cache_folder() / f"{key}.npy"
     found = _load(target, len(files))
     if found is None:
-        _make(files, size, target, strict, progress)
+        _make(files, side, target, strict, progress)
         found = _load(target, len(files))
         if found is None:
             raise UserError(f"the image cache {target} cannot be read back: remove it")
@@ -105,10 +122,7 @@ def _load(target: Path, n_files: int) -> Decoded | None:
     return found if len(images) + len(broken) == n_files else None
 
 
-def _make(
-    files: Files, size: int | None, target: Path, strict: bool, progress: Progress | None
-) -> None:
-    side = size or _most_frequent_side(files)
+def _make(files: Files, side: int, target: Path, strict: bool, progress: Progress | None) -> None:
     with _scratch_folder(target.parent, 2 * len(files) * side * side * 3) as folder:
         scratch = Path(folder)
         try:

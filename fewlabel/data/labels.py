@@ -38,7 +38,8 @@ def draw_labelled(
     """Draw the examples whose labels may be used, stratified by class.
 
     Each class has a random order that depends on the seed alone, and gives its first examples:
-    so of two draws with one seed the larger contains the smaller.
+    so of two fractions, or of two numbers per class, with one seed the larger contains the
+    smaller.
 
     Args:
         dataset: the data.

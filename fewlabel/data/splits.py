@@ -137,7 +137,7 @@ def draw_splits(dataset: Dataset, labels: str, seed: int) -> Splits:
         dataset: the data.
         labels: a fraction of the training labels ("0.05"), a number per class ("4/class"),
             "all", or the path of a ``.csv`` file with a column ``file``.
-        seed: the seed of the draw; of two draws with one seed the larger contains the smaller.
+        seed: the seed of the draw; see `draw_labelled`.
     """
     if dataset.n_classes < 2:
         raise UserError(f"{dataset.name} has fewer than two classes: add data of another class")

@@ -13,6 +13,7 @@ from fewlabel.methods import DEFAULT, find_method
 from fewlabel.metrics.evaluate import check_data, check_numbers
 from fewlabel.metrics.extractors import find_extractor
 from fewlabel.training.plan import Plan, plan
+from fewlabel.training.stages import check_settings
 
 __all__ = ["checked", "planned_cell", "refuse_overrides"]
 
@@ -50,6 +51,8 @@ def checked(asked: Grid) -> Grid:
     refuse_overrides(protocol.overrides, _OPTIONS)
     _check_judging(protocol)
     plans = [planned_cell(protocol, method, labels[0]) for method in methods]
+    for planned in plans:
+        check_settings(planned, processes=1)
     for planned in (plans[0], *(planned_cell(protocol, methods[0], n) for n in labels[1:])):
         data = planned.dataset, planned.splits
         check_data(METRICS_TO_CHOOSE, *data, "validation")

@@ -60,7 +60,7 @@ def write_results(results: Results, asked: Grid) -> dict[str, Any]:
     write_text(results.out / "table.md", "\n".join(map(to_markdown, tables.values())))
     write_text(results.out / "table.csv", to_csv(table))
     figures = _figures(results.out, shown, reported, protocol.metrics)
-    if pictures := _sample_figures(results.out, shown):
+    if pictures := _sample_figures(results.out, shown, protocol):
         figures = {"Samples": pictures} | figures
     page = comparison_page(
         "Methods on few labels",
@@ -195,7 +195,7 @@ def _diagrams(noisy: Sequence[Row]) -> dict[str, dict[str, Reliability]]:
     return diagrams
 
 
-def _sample_figures(out: Path, shown: Sequence[Row]) -> list[Figure]:
+def _sample_figures(out: Path, shown: Sequence[Row], protocol: Protocol) -> list[Figure]:
     """A grid for each amount of labels: a row a class, some samples of each method."""
     cells: dict[str, dict[str, tuple[Cell, float]]] = {}
     for row in shown:
@@ -203,19 +203,21 @@ def _sample_figures(out: Path, shown: Sequence[Row]) -> list[Figure]:
             of_labels = cells.setdefault(row["labels"], {})
             of_labels.setdefault(row["method"], (cell_of(row), row["scale"]))
     return [
-        _sample_figure(out, labels, of_labels)
+        _sample_figure(out, labels, of_labels, protocol)
         for labels, of_labels in cells.items()
         if all((out / "runs" / cell.folder).is_dir() for cell, _ in of_labels.values())
     ]
 
 
-def _sample_figure(out: Path, labels: str, cells: Mapping[str, tuple[Cell, float]]) -> Figure:
+def _sample_figure(
+    out: Path, labels: str, cells: Mapping[str, tuple[Cell, float]], protocol: Protocol
+) -> Figure:
     path = out / f"samples-{next(iter(cells.values()))[0].folder.parts[1]}.png"
-    columns = {}
+    columns, how = {}, {"sampler": protocol.sampler, "steps": protocol.steps}
     for method, (cell, scale) in cells.items():
         run = load(out / "runs" / cell.folder)
         asked = torch.arange(len(run.class_names)).repeat_interleave(_SHOWN)
-        images = run.sample(asked, len(asked), scale, seed=0).split(_SHOWN)
+        images = run.sample(asked, len(asked), scale, seed=0, **how).split(_SHOWN)
         columns[method] = dict(zip(run.class_names, images, strict=True))
     class_grid(columns, path)
     caption = f"Labels {labels}, first draw: each row is a class asked for."

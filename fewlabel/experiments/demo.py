@@ -1,9 +1,6 @@
 """The demo: plain classifier guidance and the default method on the same few labels."""
 
-import os
 import shlex
-import shutil
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,6 +15,7 @@ from fewlabel.metrics.evaluate import check_data
 from fewlabel.metrics.intervals import Estimate
 from fewlabel.metrics.report import Report
 from fewlabel.pictures.grid import class_grid
+from fewlabel.program import command
 from fewlabel.report.figures import scale_sweep
 from fewlabel.report.held_out import held_out_in_words
 from fewlabel.report.page import Figure, Page, Section, write_page
@@ -33,6 +31,7 @@ _DATA, _LABELS = "digits", "0.05"
 _METHODS = ("cg", DEFAULT)
 _OPTIONS = {
     "data": "DATA",
+    "size": "--size",
     "labels": "--labels",
     "method": "`fewlabel compare --methods`",
     "score_from": "`fewlabel compare --score`",
@@ -51,7 +50,11 @@ _NEXT = (
 
 
 def run_demo(
-    out: Path, data: str = _DATA, labels: str = _LABELS, overrides: Sequence[str] = ()
+    out: Path,
+    data: str = _DATA,
+    labels: str = _LABELS,
+    overrides: Sequence[str] = (),
+    size: int | None = None,
 ) -> dict[str, Any]:
     """Train, choose each method's scale on the validation split, compare, draw.
 
@@ -63,6 +66,7 @@ def run_demo(
         data: images, as `train` takes them.
         labels: which labels may be used, as `train` takes them.
         overrides: "dotted.key=value" for any field of the configuration of both runs.
+        size: side of the images; None for the data's own, at most 64.
 
     Returns:
         The document of table.json.
@@ -73,14 +77,14 @@ def run_demo(
     began = time.monotonic()
     refuse_overrides(overrides, _OPTIONS)
     check_free(out, _METHODS[0], "demo")
-    options = {"method": _METHODS[0], "labels": labels}
+    options: dict[str, Any] = {"method": _METHODS[0], "labels": labels, "size": size}
     planned = prepare(data, out=out / _METHODS[0], options=options, overrides=overrides)
     for reference in ("validation", "report"):
         check_data(_METRICS, planned.dataset, planned.splits, reference)
     runs: dict[str, Run] = {}
     for method in _METHODS:
         score = out / _METHODS[0] if runs else None
-        settings: dict[str, Any] = {"method": method, "labels": labels, "overrides": overrides}
+        settings = options | {"method": method, "overrides": overrides}
         runs[method] = train(data, out=out / method, score=score, exist_ok=True, **settings)
     choices = {
         method: run.evaluate(
@@ -110,6 +114,7 @@ def run_demo(
         "next": _next_commands(),
     }
     again = ["fewlabel", "demo", data, "--labels", labels, "--out", str(out)]
+    again += ["--size", str(size)] if size is not None else []
     again += [word for override in overrides for word in ("--set", override)]
     write_page(out / "report.html", _page(runs, scales, reports, out, shlex.join(again), seconds))
     write_json(out / "table.json", document)
@@ -144,10 +149,8 @@ def _draw_grid(runs: Mapping[str, Run], scales: Mapping[str, float], path: Path)
 
 
 def _next_commands() -> list[str]:
-    """What to type for a folder of one's own, with the path of the program if it needs one."""
-    beside = Path(sys.executable).with_name("fewlabel")
-    program = "fewlabel" if shutil.which("fewlabel") else os.path.relpath(beside)
-    return [f"{program} {arguments}" for arguments in _NEXT]
+    """What to type for a folder of one's own."""
+    return [command(*arguments.split()) for arguments in _NEXT]
 
 
 def _page(

@@ -101,19 +101,19 @@ def _preconditioned(
 
 def _process(source: Path, schedule: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """The process of a schedule, and what its network predicts."""
-    discrete = "num_train_timesteps" in schedule and "sigma_max" not in schedule
-    if discrete or "beta_schedule" in schedule or "trained_betas" in schedule:
+    if any(schedule.get(key) is not None for key in SCHEDULE_KEYS if "beta" in key):
         return _discrete(source, schedule)
+    other = schedule.get("_class_name", "ScoreSdeVeScheduler")
+    if other != "ScoreSdeVeScheduler":
+        raise UserError(
+            f"{source} has the scheduler {other}; what can be imported are discrete schedules of "
+            "β, and ScoreSdeVeScheduler"
+        )
     if not {"sigma_min", "sigma_max"} <= set(schedule):
         raise UserError(
             f"{source} has no noise schedule: give it, as --set num_train_timesteps=1000 --set "
             "beta_schedule=linear --set beta_start=0.0001 --set beta_end=0.02, or for VE --set "
             "sigma_min=0.01 --set sigma_max=50"
-        )
-    if schedule.get("_class_name", "ScoreSdeVeScheduler") != "ScoreSdeVeScheduler":
-        raise UserError(
-            f"{source} has the scheduler {schedule['_class_name']}; what can be imported are "
-            "discrete schedules of β, and ScoreSdeVeScheduler"
         )
     ends = {key: 2 * float(schedule[key]) for key in ("sigma_min", "sigma_max")}
     return {"name": "ve", **ends}, {"prediction": "score", "time_scale": 0.5}

@@ -15,7 +15,7 @@ from fewlabel.data import Splits
 from fewlabel.errors import UserError
 from fewlabel.run_folder import RunFolder
 
-__all__ = ["Imported", "write_run"]
+__all__ = ["Imported", "refuse_trained", "write_run"]
 
 _CLASS = "image"  # the run has one class: all that the model makes
 _SIGMA_DATA = 0.5  # usual for images in [-1, 1]; a classifier's is measured on its data
@@ -42,6 +42,18 @@ class Imported:
     step: int = 1
 
 
+def refuse_trained(folder: RunFolder) -> None:
+    """Refuse the folder of a run, but for one whose import was stopped before it had weights.
+
+    Raises:
+        UserError: if it is one.
+    """
+    if folder.exists:
+        before = folder.read_config()
+        if before.imported_from is None or folder.steps_done("score"):
+            raise UserError(f"{folder} is a run already; choose another --out")
+
+
 def write_run(model: Imported, out: str | os.PathLike[str], source: str) -> RunFolder:
     """Make a run folder of an imported model; it samples, and `train --score` takes it.
 
@@ -54,8 +66,7 @@ def write_run(model: Imported, out: str | os.PathLike[str], source: str) -> RunF
         UserError: if the folder cannot be made, or the model is none that a run can hold.
     """
     folder = RunFolder(out)
-    if folder.exists:
-        raise UserError(f"{folder} is a run already; choose another --out")
+    refuse_trained(folder)
     preset = presets.preset_for(model.shape)
     values = presets.preset_values(preset, model.sigma_data)
     process = dict(model.process)

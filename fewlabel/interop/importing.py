@@ -9,7 +9,7 @@ import yaml
 
 from fewlabel.errors import UserError
 from fewlabel.interop.diffusers_folder import SCHEDULE_KEYS, read_folder
-from fewlabel.interop.imported import write_run
+from fewlabel.interop.imported import refuse_trained, write_run
 from fewlabel.interop.published import PUBLISHED_KEYS, read_published
 from fewlabel.run import Run
 from fewlabel.run_folder import RunFolder
@@ -51,8 +51,7 @@ def import_model(
         UserError: for a source that is not there or cannot be expressed, or an `out` in use.
     """
     name = os.fspath(source)
-    if RunFolder(out).exists:
-        raise UserError(f"{out} is a run already; choose another --out")
+    refuse_trained(RunFolder(out))
     path = Path(name) if Path(name).exists() else _downloaded(name)
     if path.is_dir():
         model = read_folder(path, size, _settings(settings, SCHEDULE_KEYS))

@@ -81,6 +81,7 @@ def read_published(path: Path, size: int | None, settings: Mapping[str, Any]) ->
     check_keys(path, names, (key for key in stored if key != _SIGMAS), _NETWORK)
     weights = {f"model.{own}": _turned(key, stored[key]) for key, own in names.items()}
     check_weights(path, network, weights, _NETWORK)
+    _check_settings(path, settings, layout.fourier)
     if layout.fourier:  # its output is the negative of the noise, over σ: the score
         process = _exploding(path, stored, settings)
     else:
@@ -91,6 +92,19 @@ def read_published(path: Path, size: int | None, settings: Mapping[str, Any]) ->
     step = steps if isinstance(steps, int) and steps > 0 else 1
     scored = section.model_dump(exclude={"fit"})
     return Imported(shape, process, scored, weights, step=step)
+
+
+def _check_settings(path: Path, settings: Mapping[str, Any], fourier: bool) -> None:
+    """Refuse what does not belong to the process of such a network."""
+    known = PUBLISHED_KEYS[3:] if fourier else PUBLISHED_KEYS[:3]
+    kind = "VE, as it has Fourier features" if fourier else "VP or sub-VP"
+    for key in settings:
+        if key not in known:
+            raise UserError(
+                f"--set {key}: the network of {path} is of {kind}; give {' or '.join(known)}"
+            )
+    if settings.get("sde", "vp") not in ("vp", "subvp"):
+        raise UserError(f"--set sde={settings['sde']}: give vp or subvp")
 
 
 def _exploding(

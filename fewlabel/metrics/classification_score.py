@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fewlabel.data import Dataset, Splits, draw_splits
+from fewlabel.data.dataset import stored
 from fewlabel.errors import UserError
 from fewlabel.metrics.intervals import Estimate
 from fewlabel.metrics.judge import Judge, accuracy_on, held_out, train_classifier
@@ -19,7 +20,13 @@ __all__ = ["cas"]
 
 
 def cas(
-    images: Tensor, labels: Tensor, dataset: Dataset, splits: Splits, *, seed: int = 0
+    images: Tensor,
+    labels: Tensor,
+    dataset: Dataset,
+    splits: Splits,
+    *,
+    seed: int = 0,
+    device: torch.device | None = None,
 ) -> Estimate:
     """Accuracy on real held-out images of a classifier that saw generated ones alone.
 
@@ -38,6 +45,7 @@ def cas(
         dataset: the real data.
         splits: what of it is held out.
         seed: of the classifier's training.
+        device: where it is trained; by default a GPU if there is one.
 
     Returns:
         The share of test images named right, in [0, 1], with Wilson's interval.
@@ -53,7 +61,9 @@ def cas(
     every = draw_splits(generated, "all", seed=0)
     with tempfile.TemporaryDirectory() as folder:
         checkpoints = Checkpoints(Path(folder))
-        classifier = train_classifier(generated, every, checkpoints, "CAS classifier", seed)
+        classifier = train_classifier(
+            generated, every, checkpoints, "CAS classifier", seed, device
+        )
     return accuracy_on(Judge(classifier, 1.0, None, "cas"), dataset, indices)
 
 
@@ -96,5 +106,4 @@ def _stored(x: Tensor) -> NDArray[np.uint8] | NDArray[np.float32]:
     """The examples as a dataset holds them; the inverse of `Dataset.examples`."""
     if x.ndim == 2:
         return x.float().numpy()
-    levels = ((x + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-    return levels.permute(0, 2, 3, 1).numpy()
+    return stored(x)

@@ -1,8 +1,8 @@
 """Judging a run: samples of every class, figures with intervals."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import astuple
-from functools import partial
+from functools import cache, partial
 from itertools import product
 from typing import TYPE_CHECKING, Literal
 
@@ -43,6 +43,7 @@ def evaluate(
     seed: int = 0,
     sampler: str | Sequence[str] = "dpm++",
     steps: int | Sequence[int] | None = None,
+    batch_size: int = 256,
     reference: Reference = "report",
     extractor: str | nn.Module | Extractor = "judge",
 ) -> Report:
@@ -61,6 +62,7 @@ def evaluate(
         seed: the seed of the samples; take another to choose than to report.
         sampler: a name in `samplers.SAMPLERS`, or several.
         steps: grid points of the sampler, or several numbers of them; None for its default.
+        batch_size: how many are drawn together; it changes time and memory only.
         reference: whether the figures are to be reported or a choice is made by them.
         extractor: "judge", "inception:FILE", "transformers:NAME_OR_FOLDER", or a module that
             takes images in [−1, 1]; see `extractors.find_extractor`.
@@ -79,18 +81,23 @@ def evaluate(
     for way in product(names, numbers):
         samplers.check(*way)
     n = per_class * len(run.class_names)
-    samples = _drawn(run, n, seed, product(scales, names, numbers))
+    samples = _drawn(run, n, seed, batch_size, product(scales, names, numbers))
     if launched.number() > 1:
         samples = iter(list(samples))  # all are drawn together, the judge is the main process's
         launched.go_on_alone()
     reader = find_extractor(extractor, run.dataset, run.device)
-    judge = reader if isinstance(reader, Judge) else train_judge(run.dataset)
+    judge = reader if isinstance(reader, Judge) else train_judge(run.dataset, run.device)
     real = _real(run.dataset, run.splits, reference)
-    features, labels = dataset_features(run.dataset, real, reader), run.dataset.labels[real]
-    draws, figures = [], []
+    of_real, labels = (
+        cache(partial(dataset_features, run.dataset, real, reader)),
+        run.dataset.labels[real],
+    )
+    draws, figures, width = [], [], 0
     for draw, drawn in samples:
+        judged = _judged(run, reader, judge, of_real, labels, drawn)
         draws.append(draw)
-        figures += _figures(metrics, draw, _judged(run, reader, judge, features, labels, drawn))
+        figures += _figures(metrics, draw, judged)
+        width = judged.fake.shape[1]
     return Report(
         run=str(run.folder),
         method=run.config.method,
@@ -101,7 +108,7 @@ def evaluate(
         seed=seed,
         draws=draws,
         figures=figures,
-        warnings=_warnings(metrics, judge, labels, features.shape[1], per_class),
+        warnings=_warnings(metrics, judge, labels, width, per_class),
     )
 
 
@@ -151,24 +158,35 @@ def check_data(
     for name in metrics:
         least = find_metric(name).real_per_class
         if counts[label] < least:
-            where = "in the validation split" if reference == "validation" else "outside it"
-            listed = splits.labels.lower().endswith(".csv") and reference == "validation"
+            inside = reference == "validation"
+            where = f"{'in' if inside else 'outside'} the validation split"
+            listed = splits.labels.lower().endswith(".csv") and inside
             fewer = f", or list fewer of them in {splits.labels}" if listed else ""
             raise UserError(
                 f"{name} needs {least} labelled examples of each class {where}, and of class "
                 f"{dataset.class_names[label]} of {dataset.name} {counts[label]} is there: label "
-                f"more of that class, of which a tenth is held out{fewer}"
+                f"more of that class, of 8 of which 2 are held out{fewer}, or leave {name} out"
             )
 
 
 def _drawn(
-    run: "Run", n: int, seed: int, settings: Iterable[tuple[float, str, int | None]]
+    run: "Run",
+    n: int,
+    seed: int,
+    batch_size: int,
+    settings: Iterable[tuple[float, str, int | None]],
 ) -> Iterator[tuple[Draw, "Samples"]]:
     """Samples of all classes at each scale, sampler and number of steps, and what they cost."""
     for scale, sampler, steps in settings:
         with track(f"sampling {run.config.method}, scale {scale:g}") as task:
             drawn = run.draw(
-                n=n, scale=scale, sampler=sampler, steps=steps, seed=seed, progress=task
+                n=n,
+                scale=scale,
+                sampler=sampler,
+                steps=steps,
+                seed=seed,
+                batch_size=batch_size,
+                progress=task,
             )
         yield Draw(scale, sampler, drawn.steps, drawn.nfe, drawn.seconds), drawn
 
@@ -177,7 +195,7 @@ def _judged(
     run: "Run",
     reader: Extractor,
     judge: Judge,
-    real: Tensor,
+    of_real: Callable[[], Tensor],
     real_labels: NDArray[np.int64],
     drawn: "Samples",
 ) -> Judged:
@@ -185,7 +203,7 @@ def _judged(
     dataset, splits = run.dataset, run.splits
     (features, own), verdicts = reader.read(drawn.images), judge.read(drawn.images)[1]
     return Judged(
-        real=real,
+        of_real=of_real,
         real_labels=torch.from_numpy(real_labels),
         fake=features,
         fake_labels=drawn.labels,
@@ -195,6 +213,7 @@ def _judged(
         dataset=dataset,
         splits=splits,
         training=partial(dataset_features, dataset, splits.train, reader),
+        device=run.device,
     )
 
 
@@ -228,9 +247,10 @@ def _warnings(
     }
     for name, (real, generated, where) in sizes.items():
         if name in metrics and min(real, generated) <= width:
+            more = "label more images" if real <= width else "give more samples (-n)"
             found.append(
                 f"{name}: {where} {real} real and {generated} generated images for {width} "
-                "features; compare it between methods only, give more samples (-n), or take "
+                f"features; compare it between methods only, {more}, or take "
                 f"{name.replace('fid', 'kid')}, which has no bias"
             )
     if judge.accuracy is None:

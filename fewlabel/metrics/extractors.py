@@ -38,7 +38,7 @@ def find_extractor(
     if not isinstance(which, str):
         return which
     if which == "judge":
-        return train_judge(dataset)
+        return train_judge(dataset, torch.device(device))
     if not is_named(which):
         raise UserError(f"extractor {which!r} is unknown; choose one of {', '.join(EXTRACTORS)}")
     return named_extractor(which, dataset, device)

@@ -23,13 +23,14 @@ from fewlabel.config import FitConfig
 from fewlabel.data import Batches, Dataset, Splits, cache_folder, draw_splits
 from fewlabel.data.dataset import fingerprint_of
 from fewlabel.extractors.extractor import in_parts
-from fewlabel.files import write_json
+from fewlabel.files import locked, write_json
 from fewlabel.metrics.accuracy import generation_hits
 from fewlabel.metrics.intervals import Estimate, proportion
 from fewlabel.networks.convolutional import ConvClassifier
 from fewlabel.networks.perceptron import Perceptron
 from fewlabel.networks.weights_key import weights_key
 from fewlabel.progress import track
+from fewlabel.randomness import seeded
 from fewlabel.training.checkpoint import Checkpoints
 from fewlabel.training.loop import fit
 from fewlabel.training.processes import start_accelerator
@@ -85,20 +86,25 @@ class Judge:
         return torch.cat(features), torch.cat(log_probs)
 
 
-def train_judge(dataset: Dataset) -> Judge:
+def train_judge(dataset: Dataset, device: torch.device | None = None) -> Judge:
     """The judge of a dataset, from the cache if it was trained before.
 
     It sees every label of the training split, whatever few labels a run was given, and nothing
-    of validation and test.
+    of validation and test. Of processes that ask at the same time one trains it.
+
+    Args:
+        dataset: the data.
+        device: where to train it; by default a GPU if there is one.
     """
     splits = draw_splits(dataset, "all", seed=0)
     key = fingerprint_of(_FORMAT, dataset.fingerprint)
     checkpoints = Checkpoints(cache_folder() / "judges" / key)
-    classifier = train_classifier(dataset, splits, checkpoints, "judge")
-    judge = Judge(classifier, 1.0, None, f"judge-{key[:8]}")
     measured = checkpoints.folder / "measured.json"
-    if not measured.exists():
-        write_json(measured, _measured(judge, dataset, splits))
+    with locked(checkpoints.folder, patient=True):
+        classifier = train_classifier(dataset, splits, checkpoints, "judge", device=device)
+        judge = Judge(classifier, 1.0, None, f"judge-{key[:8]}")
+        if not measured.exists():
+            write_json(measured, _measured(judge, dataset, splits))
     known = json.loads(measured.read_text(encoding="utf-8"))
     accuracy = Estimate(*known["accuracy"]) if known["accuracy"] else None
     return Judge(classifier, known["scale"], accuracy, judge.name)
@@ -116,7 +122,12 @@ def _measured(judge: Judge, dataset: Dataset, splits: Splits) -> dict[str, Any]:
 
 
 def train_classifier(
-    dataset: Dataset, splits: Splits, checkpoints: Checkpoints, title: str, seed: int = 0
+    dataset: Dataset,
+    splits: Splits,
+    checkpoints: Checkpoints,
+    title: str,
+    seed: int = 0,
+    device: torch.device | None = None,
 ) -> NoisyClassifier:
     """A classifier of the judge's kind, trained on the labelled examples of the splits.
 
@@ -126,15 +137,16 @@ def train_classifier(
         checkpoints: where the weights are kept; if they are there, nothing is trained.
         title: what the progress is called.
         seed: of the first weights, the noise and the order of the examples.
+        device: where to train; by default a GPU if there is one.
     """
     sigma_data = dataset.spread(splits.train)
-    torch.manual_seed(seed)
-    network = _network(dataset.shape, dataset.n_classes)
+    with seeded(seed):
+        network = _network(dataset.shape, dataset.n_classes)
     model = NoisyClassifier(
         network, _noise(dataset.unit(splits.train)), sigma_data, energy="plain"
     )
     if checkpoints.newest() is None:
-        _fit(model, dataset, splits, checkpoints, title, seed)
+        _fit(model, dataset, splits, checkpoints, title, seed, device)
     model.load_state_dict(checkpoints.ema_weights())
     return model.cpu().eval().requires_grad_(False)
 
@@ -173,6 +185,7 @@ def _fit(
     checkpoints: Checkpoints,
     title: str,
     seed: int,
+    device: torch.device | None,
 ) -> None:
     objective = methods.objective(
         methods.METHODS["cg"].classifier,
@@ -187,7 +200,8 @@ def _fit(
         weight_decay=0.05,
         checkpoint_every=steps,
     )
-    accelerator = start_accelerator(precision="no")
+    on_cpu = device is not None and device.type == "cpu"
+    accelerator = start_accelerator(on_cpu, precision="no")
     rows: dict[Part, int] = {"labelled": settings.batch}
     batches = Batches(dataset, splits, rows, seed=seed, device=accelerator.device)
     with track(title) as task:

@@ -44,7 +44,7 @@ class Judged:
     """Real and generated images as the extractor and the judge see them.
 
     Attributes:
-        real: features of the real images of the comparison, (N, F).
+        of_real: gives the features of the real images of the comparison, (N, F).
         real_labels: their classes, (N,).
         fake: features of the samples, (M, F).
         fake_labels: the classes asked for, (M,).
@@ -54,9 +54,10 @@ class Judged:
         dataset: the data.
         splits: which of it trained.
         training: gives the features of all training images.
+        device: where what has to be trained is trained.
     """
 
-    real: Tensor
+    of_real: Callable[[], Tensor]
     real_labels: Tensor
     fake: Tensor
     fake_labels: Tensor
@@ -66,6 +67,12 @@ class Judged:
     dataset: Dataset
     splits: Splits
     training: Callable[[], Tensor]
+    device: torch.device
+
+    @property
+    def real(self) -> Tensor:
+        """Features of the real images of the comparison, (N, F)."""
+        return self.of_real()
 
     def group(self, index: int) -> "Judged":
         """One of `GROUPS` equal parts of the samples, each with all classes."""
@@ -127,7 +134,8 @@ def _inception_score(judged: Judged) -> Figures:
 
 
 def _cas(judged: Judged) -> Figures:
-    return {None: cas(judged.images, judged.fake_labels, judged.dataset, judged.splits)}
+    of = judged.images, judged.fake_labels, judged.dataset, judged.splits
+    return {None: cas(*of, device=judged.device)}
 
 
 def _memorised(judged: Judged) -> Figures:

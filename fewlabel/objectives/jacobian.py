@@ -34,14 +34,15 @@ class JacobianPenalty(Term):
         """The penalty of each example, (B,); labels are not used."""
         process = self.classifier.process
         noisy = perturb(process, batch.x, random)
-        classes = self.classifier(noisy.x[:1], noisy.t[:1]).shape[1]
-        directions = random.normal_like(noisy.x.new_empty(len(noisy.x), classes))
-        directions = directions / directions.norm(dim=1, keepdim=True)
+
+        def projected(f: Tensor) -> Tensor:
+            """√K vᵀ(f − mean_k f)."""
+            v = random.normal_like(f)
+            v = v / v.norm(dim=1, keepdim=True)
+            return f.shape[1] ** 0.5 * ((f - f.mean(1, keepdim=True)) * v).sum(1)
+
         gradient = input_grad(
-            lambda x: self.classifier(x, noisy.t),
-            lambda f: ((f - f.mean(1, keepdim=True)) * directions).sum(1),
-            noisy.x,
-            create_graph=True,
+            lambda x: self.classifier(x, noisy.t), projected, noisy.x, create_graph=True
         )
         scaled = gradient * broadcast(process.sigma(noisy.t), gradient)
-        return classes * scaled.square().flatten(1).sum(1)
+        return scaled.square().flatten(1).sum(1)

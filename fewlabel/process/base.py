@@ -36,7 +36,7 @@ class Process(ABC):
     @property
     @abstractmethod
     def t_min(self) -> float:
-        """The smallest time that is sampled and trained on."""
+        """The smallest time that is sampled; that of training may be smaller, see `EDM`."""
 
     @property
     @abstractmethod

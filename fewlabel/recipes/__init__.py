@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from fewlabel.config import read_yaml
 from fewlabel.errors import UserError
+from fewlabel.methods import METHODS
 
 __all__ = ["NO_RECIPE", "RECIPES", "Recipe", "find_recipe", "merged"]
 
@@ -26,10 +27,7 @@ RECIPES = tuple(sorted(path.stem for path in _FOLDER.glob("*.yaml")))
 NO_RECIPE = "--scale-down is the small form of a recipe: give --recipe too"
 """What is said if there is none to scale down."""
 
-_METHODS = (
-    *("cond", "cfg-labeled", "cfg-all", "cg", "cg-ls", "cg-jr", "cg-at", "cg-jem", "cg-dlsm"),
-    *("cg-sc-labeled", "cg-sc-all", "dpt", "dpt-lp", "lpg", "lpg-dlsm"),
-)
+_METHODS = tuple(name for name in METHODS if name != "uncond")
 _SHORT = {"steps": 4, "batch": 8, "warmup": 0, "log_every": 2, "validate_every": 4}
 _SCALED_DOWN = {
     "size": 8,

@@ -51,7 +51,7 @@ def comparison_of(
             )
         figures[metric] = Estimate(row["value"], row["low"], row["high"])
     reasons = failed or {}
-    missing = {cell: Failed(reason) for cell, reason in reasons.items()}
+    missing = {cell: Failed(why) for cell, why in reasons.items() if cell not in found}
     told = texts or {}
     entries: dict[tuple[str, str], Sequence[Entry]] = {
         cell: [text.get(cell) for text in told.values()]
@@ -62,7 +62,7 @@ def comparison_of(
     remarks = [
         f"{cell[1]}, labels {cell[0]} failed in part: {reason}"
         for cell, reason in reasons.items()
-        if len(found.get(cell, {})) == len(metrics)
+        if cell in found
     ]
     return Comparison(caption, "method", columns, entries, remarks=remarks)
 

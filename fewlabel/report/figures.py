@@ -37,20 +37,21 @@ STYLES = {
 }
 """The colour and marker of each method."""
 
+_OTHERS = (("#CC6677", "o"), ("#117733", "s"), ("#6699CC", "D"), ("#AA4499", "^"))
+
 
 def method_style(method: str) -> tuple[str, str]:
     """The colour and marker of a method, the same in every figure.
 
     Args:
-        method: its name; one that the package does not know is given a style by its letters.
+        method: its name; one that is not in `STYLES` gets a style that none of those has.
 
     Returns:
         A colour as "#rrggbb" and a marker of matplotlib.
     """
     if method in STYLES:
         return STYLES[method]
-    known = list(STYLES.values())
-    return known[zlib.crc32(method.encode()) % len(known)]
+    return _OTHERS[zlib.crc32(method.encode()) % len(_OTHERS)]
 
 
 def percent(value: float, _: object = None) -> str:

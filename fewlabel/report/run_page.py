@@ -75,7 +75,9 @@ def run_page(
     config, scale = run.config, _scale(run, report)
     names, each = run.class_names[:_CLASSES], _SHOWN if len(config.shape) > 1 else _POINTS
     asked = torch.arange(len(names)).repeat_interleave(each)
-    drawn = run.sample(asked, len(asked), scale, seed=_SEED)
+    ways = [draw for draw in report.draws if draw.scale == scale] if report is not None else []
+    how: dict[str, Any] = {"sampler": ways[0].sampler, "steps": ways[0].steps} if ways else {}
+    drawn = run.sample(asked, len(asked), scale, seed=_SEED, **how)
     samples = dict(zip(names, drawn.split(each), strict=True))
     parts = [
         Section("What was trained on what", facts=_facts(run)),

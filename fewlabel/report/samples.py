@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from fewlabel import launched
+from fewlabel.data.dataset import stored
 from fewlabel.errors import UserError
 from fewlabel.files import file_stems, replacing
 from fewlabel.pictures.grid import class_grid, image_grid, save_images
@@ -107,8 +108,7 @@ def _write_arrays(path: Path, x: Tensor, labels: Tensor, names: tuple[str, ...])
     if x.dim() == 2:
         arrays["vectors"] = x.numpy()
     else:
-        pixels = ((x + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-        arrays["images"] = pixels.permute(0, 2, 3, 1).numpy()
+        arrays["images"] = stored(x)
     with replacing(path) as temporary:
         np.savez_compressed(temporary, allow_pickle=False, **arrays)
     return path

@@ -20,7 +20,8 @@ __all__ = ["half_whitened", "half_whitening", "representation"]
 _FORMAT = 1
 _NOISE = 0.2  # σ/(α σ_data) that the network is told
 _GRID = 4
-_BATCH = 256
+_PIXELS = 2**18  # of the images that are looked at together
+_MOST = 256
 _EXAMPLES = 8192  # by which directions are found
 _DIRECTIONS = 128
 _NOTHING = 1e-6  # of the greatest variance: rounding
@@ -130,19 +131,21 @@ def _levels(
     device = next(score.parameters()).device
     t = score.process.time_at(torch.tensor(_NOISE * score.sigma_data, device=device))
     levels: list[Tensor] = []
+    _, height, width = dataset.shape
+    batch = max(1, min(_MOST, _PIXELS // (height * width)))
 
     def keep(module: nn.Module, inputs: object, output: Tensor | tuple[Tensor, ...]) -> None:
         hidden = output if isinstance(output, Tensor) else output[0]
-        height, width = (min(_GRID, side) for side in hidden.shape[-2:])
-        pooled = functional.adaptive_avg_pool2d(hidden, (height, width))
+        down, across = (min(_GRID, side) for side in hidden.shape[-2:])
+        pooled = functional.adaptive_avg_pool2d(hidden, (down, across))
         levels.append(pooled.flatten(1).cpu())
 
     blocks: nn.ModuleList = score.network.model.up_blocks  # type: ignore[union-attr,assignment]
     handles = [block.register_forward_hook(keep) for block in blocks]
     try:
-        for start in range(0, len(indices), _BATCH):
+        for start in range(0, len(indices), batch):
             levels.clear()
-            x = dataset.examples(indices[start : start + _BATCH]).to(device)
+            x = dataset.examples(indices[start : start + batch]).to(device)
             score.forward(score.process.alpha(t) * x, t)  # a compiled call would keep the hooks
             yield list(levels)
     finally:

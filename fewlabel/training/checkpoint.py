@@ -16,6 +16,7 @@ import json
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -205,11 +206,11 @@ class Checkpoints:
     def _whole(self, kind: str) -> Iterator[tuple[int, Path]]:
         for path in self._newest_first(kind):
             try:
-                content = _manifest(path)
-                if all(_hash(path / name) == value for name, value in content["sha256"].items()):
-                    yield int(content["step"]), path
+                step = _whole_step(path, tuple(sorted(map(_facts, path.iterdir()))))
             except (OSError, ValueError, KeyError, TypeError):
                 continue
+            if step is not None:
+                yield step, path
 
 
 def _write(
@@ -224,6 +225,20 @@ def _write(
                 raise OSError(errno.EIO, str(error)) from error
         hashes = {file.name: _hash(file) for file in sorted(temporary.iterdir())}
         write_json(temporary / "checkpoint.json", {**manifest, "sha256": hashes})
+
+
+@lru_cache(maxsize=16)
+def _whole_step(checkpoint: Path, facts: tuple[tuple[str, int, int], ...]) -> int | None:
+    """The step of a checkpoint, or None if a hash differs; read again only if a file changes."""
+    content = _manifest(checkpoint)
+    hashes = content["sha256"].items()
+    return int(content["step"]) if all(_hash(checkpoint / n) == h for n, h in hashes) else None
+
+
+def _facts(file: Path) -> tuple[str, int, int]:
+    """What changes whenever a file is written."""
+    found = file.stat()
+    return file.name, found.st_size, found.st_mtime_ns
 
 
 def _manifest(checkpoint: Path) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """What a training would cost, found out without training: parameters, memory, operations, hours.
 
-One step of each stage, forward and backward with every differentiation inside, is run for two
+One step of each stage, forward and backward with every differentiation inside, is run for a few
 rows on PyTorch's meta device, where tensors have a shape and no values: it takes seconds and no
 memory. Operations are counted as they are dispatched, so double back-propagation, Langevin chains
 and the frozen score model are in. Activations are what autograd keeps alive at the same time.
@@ -93,7 +93,7 @@ class Step:
 
 
 def step_cost(config: Config, stage: Stage, classes: int) -> Step:
-    """The cost of a training step of a stage, by one step of two rows on the meta device.
+    """The cost of a training step of a stage, by one step of a few rows on the meta device.
 
     Args:
         config: the configuration of the run.
@@ -109,12 +109,13 @@ def step_cost(config: Config, stage: Stage, classes: int) -> Step:
         losses = method.losses(stage)
         objective = methods.objective(losses, models, config.fit(stage).weights)
     trained: nn.Module = score if stage == "score" or classifier is None else classifier
-    frozen = stage == "classifier" and method.teacher != "classifier"
+    frozen = any(loss.needs_score for loss in losses.values())
+    n = max(_ROWS, *(loss.every for loss in losses.values()))
     if stage == "classifier":
         score.requires_grad_(False)
     objective.to("meta")
-    x = torch.zeros(_ROWS, *config.shape, device="meta")
-    y, q = (torch.zeros(_ROWS, *size, device="meta") for size in ((), (classes,)))
+    x = torch.zeros(n, *config.shape, device="meta")
+    y, q = (torch.zeros(n, *size, device="meta") for size in ((), (classes,)))
     batch = Batch(x, y.long(), q)
     batches: dict[Part, Batch] = dict.fromkeys(("all", "labelled", "unlabelled"), batch)
     kept = _Kept([*trained.parameters(), *score.parameters()])
@@ -127,8 +128,8 @@ def step_cost(config: Config, stage: Stage, classes: int) -> Step:
     return Step(
         sum(weight.numel() for weight in trained.parameters()),
         sum(weight.numel() for weight in score.parameters()) if frozen else 0,
-        counted / _ROWS,
-        kept.peak / _ROWS,
+        counted / n,
+        kept.peak / n,
     )
 
 
@@ -203,6 +204,10 @@ def _notes(name: str, gpu: Gpu, config: Config, needed: float) -> list[str]:
     notes = [
         f"hours assume {UTILISATION:.0%} of the peak of one GPU; n of them take about an n-th"
     ]
+    if not torch.cuda.is_available():
+        notes.append(
+            "this machine has no GPU; what it takes here is told by `train` after its first steps"
+        )
     if not gpu.bf16 and config.precision in (None, "bf16"):
         notes.append(f"{name.lower()} has no bf16: give --set precision=fp16")
     if needed > 0.9 * gpu.gigabytes * 1e9:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fewlabel.batch import UNLABELLED
 from fewlabel.data import Dataset, Splits
-from fewlabel.data.dataset import in_words
+from fewlabel.data.dataset import refuse_other_shape
 from fewlabel.data.probability_table import probabilities_of
 from fewlabel.errors import UserError
 from fewlabel.extractors import dataset_features, is_named, named_extractor
@@ -99,11 +99,12 @@ def _check_run(folder: Path, dataset: Dataset, asked: Stage) -> None:
             f"{folder} is a run of {source.method}, which has no unconditional score model"
             f"{'' if asked == 'score' else ', and no classifier'}; give a run of uncond or lpg"
         )
-    if source.shape != dataset.shape:
+    needed: Stage = "classifier" if classifier else "score"
+    if not RunFolder(folder).checkpoints(needed).is_finished(source.fit(needed).steps):
         raise UserError(
-            f"the teacher {folder} knows examples of {in_words(source.shape)}, {dataset.name} has "
-            f"{in_words(dataset.shape)}; give --size {source.size} or another run"
+            f"the {needed} of the teacher {folder} is not trained to its end; train that run on"
         )
+    refuse_other_shape(f"the teacher {folder} knows", source.shape, dataset)
     names = RunFolder(folder).read_splits().class_names
     if classifier and names != dataset.class_names:
         raise UserError(

@@ -219,5 +219,6 @@ def _check_finite(values: dict[str, Tensor], step: int, checkpoints: Checkpoints
             last = f"the last good checkpoint is {newest[1]}" if newest else "none was saved yet"
             raise TrainingError(
                 f"the term {name!r} is not finite at step {step + 1} in {checkpoints.folder}; "
-                f"{last}; lower fit.learning_rate or the term's weight (--set)"
+                f"{last}; begin again in another --out, with a lower "
+                f"{checkpoints.folder.name}.fit.learning_rate or weight of the term (--set)"
             )

@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,14 @@ import yaml
 from fewlabel import methods, presets, process
 from fewlabel.config import Config, Request, validated
 from fewlabel.data import Dataset, Splits, absolute, draw_splits, open_dataset
-from fewlabel.data.dataset import in_words
+from fewlabel.data.dataset import in_words, refuse_other_shape
 from fewlabel.errors import UserError
 from fewlabel.progress import track
 from fewlabel.recipes import NO_RECIPE, find_recipe, merged
 from fewlabel.run_folder import RunFolder, read_settings
 from fewlabel.training import given_teacher
 
-__all__ = ["Plan", "plan"]
+__all__ = ["Plan", "flat", "plan"]
 
 
 class Plan:
@@ -33,7 +34,10 @@ class Plan:
         """What is about to be trained on what, in one line."""
         config, splits = self.config, self.splits
         held_out = len(splits.validation) + len(splits.test)
-        models = ", ".join(map(self._to_train, methods.find_method(config.method).stages))
+        row = methods.find_method(config.method)
+        models = ", ".join(map(self._to_train, row.stages))
+        if row.taught and len(splits.labelled) == len(splits.train):
+            models += "; every training image shows its label, there is none to propagate one to"
         return (
             f"{self.dataset.name}: {len(splits.train)} examples of {in_words(config.shape)}, "
             f"{len(splits.labelled)} labelled in {len(splits.class_names)} classes, {held_out} "
@@ -109,6 +113,8 @@ def plan(
     source, shared = score or asked.get("score_from"), {}
     if source:
         shared = _shared_score(Path(source), request.method, dataset, splits)
+        if ignored := _differing(asked, shared):
+            _say_once(f"note: {', '.join(ignored)}: as {source} has it, whose score model this is")
         asked |= shared
     if named := teacher or asked.get("teacher"):
         asked["teacher"] = given_teacher.resolved(named, request.method, dataset, splits)
@@ -198,10 +204,24 @@ def _check_weights(config: Config) -> None:
 
 
 def _check_shares(config: Config, splits: Splits) -> None:
-    """Refuse rows without a label where every example shows its label."""
+    """Refuse what says how often labelled examples are drawn, and changes nothing."""
     row, n_train = methods.find_method(config.method), len(splits.train)
+    parts = {stage: {loss.part for loss in row.losses(stage).values()} for stage in row.stages}
+    balanced = {stage for stage in row.stages if config.fit(stage).balance}
+    if balanced and not any(
+        "labelled" in parts[stage] or config.fit(stage).labelled_share for stage in balanced
+    ):
+        raise UserError(
+            f"configuration: {min(balanced)}.fit.balance: {config.method} draws all images alike, "
+            "with a label or without; leave --balance out, or give a labelled_share too"
+        )
     for stage in row.stages:
         share = config.fit(stage).labelled_share
+        if share is not None and "all" not in parts[stage]:
+            raise UserError(
+                f"configuration: {stage}.fit.labelled_share: {share:g}, but {config.method} draws "
+                "labelled images alone there; leave it out"
+            )
         pseudo = row.taught == stage == "score"
         if share not in (None, 1) and (pseudo or len(splits.labelled) == n_train):
             raise UserError(
@@ -215,8 +235,30 @@ def _open(request: Request, strict: bool) -> Dataset:
     with track("reading images") as task:
         dataset = open_dataset(request.data, request.size, task.set, strict)
     if warning := dataset.warning():
-        print(warning, file=sys.stderr)
+        _say_once(warning)
     return dataset
+
+
+@cache
+def _say_once(text: str) -> None:
+    """To standard error, however many runs are planned."""
+    print(text, file=sys.stderr)
+
+
+def _differing(asked: Mapping[str, Any], shared: Mapping[str, Any]) -> list[str]:
+    """The keys of the score model for which something else was asked."""
+    wanted = flat({key: asked[key] for key in shared if key in asked and key != "score_from"})
+    has = flat(dict(shared))
+    return [key for key in wanted if key in has and has[key] != wanted[key] and ".fit." not in key]
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by their dotted keys."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        nested = isinstance(value, Mapping)
+        found |= flat(value, f"{prefix}{key}.") if nested else {prefix + key: value}
+    return found
 
 
 def _shared_score(folder: Path, method: str, dataset: Dataset, splits: Splits) -> dict[str, Any]:
@@ -234,12 +276,12 @@ def _shared_score(folder: Path, method: str, dataset: Dataset, splits: Splits) -
         )
     if RunFolder(folder).steps_done("score") == 0:
         raise UserError(f"{folder} has no score model yet; train that run first")
-    if source.shape != dataset.shape:
+    if not RunFolder(folder).checkpoints("score").is_finished(source.score.fit.steps):
         raise UserError(
-            f"the score model of {folder} makes examples of {in_words(source.shape)}, "
-            f"{dataset.name} has {in_words(dataset.shape)}; give --size {source.size} or another "
-            "run"
+            f"the score model of {folder} is still in training, or was stopped; wait for it, or "
+            "train that run on"
         )
+    refuse_other_shape(f"the score model of {folder} makes", source.shape, dataset)
     theirs, held_out = RunFolder(folder).read_splits(), (splits.validation, splits.test)
     seen = np.intersect1d(theirs.train, np.concatenate(held_out))
     if theirs.fingerprint == dataset.fingerprint and len(seen):

@@ -24,22 +24,30 @@ from fewlabel.training.validation import (
     score_validation,
 )
 
-__all__ = ["check_settings", "fit_stage"]
+__all__ = ["check_settings", "check_teacher", "fit_stage"]
+
+
+def check_teacher(planned: Plan) -> None:
+    """Refuse a method without the teacher that it needs.
+
+    Raises:
+        UserError: if it lacks one.
+    """
+    config = planned.config
+    if methods.find_method(config.method).needs_teacher and config.teacher is None:
+        raise UserError(
+            f"{config.method} has no unconditional score model along whose features labels could "
+            "be propagated; give --teacher features:RUN, such as a run of uncond or lpg"
+        )
 
 
 def check_settings(planned: Plan, processes: int) -> None:
     """Refuse settings that cannot be, before anything is written.
 
     Raises:
-        UserError: for a batch that does not divide, or patience without validation, or
-            for a method that lacks its teacher.
+        UserError: for a batch that does not divide, or patience without validation.
     """
     config, row = planned.config, methods.find_method(planned.config.method)
-    if row.needs_teacher and config.teacher is None:
-        raise UserError(
-            f"{config.method} has no unconditional score model along whose features labels could "
-            "be propagated; give --teacher features:RUN, such as a run of uncond or lpg"
-        )
     held_out = planned.dataset.labels[list(planned.splits.validation)]
     for stage in row.stages:
         if stage == "score" and config.score_from:
@@ -107,7 +115,9 @@ def fit_stage(
         validate = score_validation(dataset, splits, device, method.conditional)
     else:
         model = build_classifier(config, classes)
-        score = None if method.teacher == "classifier" else _frozen_score(config, folder, device)
+        needed = any(loss.needs_score for loss in method.classifier.values())
+        spreads = method.taught == stage and config.teacher is None
+        score = _frozen_score(config, folder, device) if needed or spreads else None
         if method.taught == stage:
             q = beliefs(planned, folder, accelerator, score)
         models = Models(config.shape, score=score, classifier=model)

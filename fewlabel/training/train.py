@@ -24,10 +24,10 @@ from fewlabel.run_folder import RunFolder
 from fewlabel.score import ScoreModel
 from fewlabel.training.journal import Journal, check_tensorboard
 from fewlabel.training.loop import Record
-from fewlabel.training.plan import Plan, plan
+from fewlabel.training.plan import Plan, flat, plan
 from fewlabel.training.processes import any_process, start_accelerator
 from fewlabel.training.sheets import draw_sheet
-from fewlabel.training.stages import check_settings, fit_stage
+from fewlabel.training.stages import check_settings, check_teacher, fit_stage
 
 __all__ = ["default_out", "prepare", "train"]
 
@@ -73,7 +73,7 @@ def train(
             propagation along that network's features; a CSV by the probabilities in it, see
             `fewlabel.data.probability_table`.
         size: side of the images; by default the data's own, at most 64.
-        preset: "tiny" or "small"; by default what fits the size.
+        preset: a name in `presets.PRESETS`; by default what fits the size.
         steps: training steps of each stage; by default the preset's.
         seed: fixes the drawn labels, the weights, the order and the noise; 0 by default.
         config: a YAML file, such as the config.yaml of another run.
@@ -193,6 +193,7 @@ def prepare(
             **others,
         )
     refuse_inside(planned.config.data, out)
+    check_teacher(planned)
     check_settings(planned, launched.number())
     folder = RunFolder(out)
     folder.check_free()
@@ -206,7 +207,7 @@ def _check_settings_of(folder: RunFolder, planned: Plan) -> None:
         return
     splits = folder.read_splits()
     splits.check(planned.dataset, f"run folder {folder}")
-    before, now = (_flat(c.model_dump()) for c in (folder.read_config(), planned.config))
+    before, now = (flat(c.model_dump()) for c in (folder.read_config(), planned.config))
     for key in sorted(before | now, key=lambda key: (key.count("."), key)):
         if before.get(key) != now.get(key):
             raise UserError(
@@ -214,16 +215,6 @@ def _check_settings_of(folder: RunFolder, planned: Plan) -> None:
                 f"{now.get(key)}; choose another --out, or the same settings to go on with it"
             )
     planned.splits.check_same(splits, str(folder))
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value
-    return flat
 
 
 def _train_stage(

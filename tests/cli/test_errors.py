@@ -132,6 +132,11 @@ def test_one_class_only(cli: Cli, pets: Path, tmp_path: Path) -> None:
         (["--set", "score.fit.setps=3"], ["score.fit.setps", "unknown key"]),
         (["--set", "score.fit.labelled_share=2"], ["score.fit.labelled_share", "less than or"]),
         (["--set", "score.fit.labelled_share=0.5"], ["labelled_share", "show a label there"]),
+        (["--balance"], ["fit.balance", "lpg draws all images alike", "leave --balance out"]),
+        (
+            ["--method", "cg", "--set", "classifier.fit.labelled_share=0.5"],
+            ["classifier.fit.labelled_share", "cg draws labelled images alone"],
+        ),
         (["--set", "seed"], ["--set seed", "key=value"]),
         (
             ["--method", "cg-jem", "--set", "classifier.fit.batch=4096"],
@@ -159,6 +164,31 @@ def test_wrong_options_of_train(
     refused = cli("train", "digits", "--out", tmp_path / "run", *arguments)
     assert_refused(refused, *fragments)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("option", ["--score", "--teacher"])
+def test_the_model_of_a_run_that_was_stopped(
+    cli: Cli, copied_run: Path, tmp_path: Path, option: str
+) -> None:
+    """What is made of it would not be what its own training makes in the end."""
+    for stage in ("score", "classifier"):
+        for manifest in (copied_run / stage).glob("step-*/checkpoint.json"):
+            content = json.loads(manifest.read_text())
+            if content["finished"]:
+                shutil.rmtree(manifest.parent)
+    refused = cli("train", "digits", option, copied_run, "--out", tmp_path / "run")
+    assert_refused(refused, str(copied_run), "train that run on")
+    assert not (tmp_path / "run").exists()
+
+
+def test_settings_that_the_shared_score_model_has_otherwise_are_named(
+    cli: Cli, finished_run: Run, tmp_path: Path
+) -> None:
+    shared = finished_run.folder.path
+    asked = ("--set", "process.sigma_max=5", "--set", "score.layers=1", "--dry-run")
+    ended = cli("train", "digits", "--score", shared, "--out", tmp_path / "run", *asked)
+    assert ended.status == 0
+    assert f"note: process.sigma_max: as {shared} has it" in ended.err
 
 
 def test_train_into_a_finished_run(cli: Cli, copied_run: Path, tiny_train: Arguments) -> None:

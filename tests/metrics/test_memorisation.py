@@ -94,7 +94,7 @@ def judged(digits: Dataset, labels: str, times: int) -> Judged:
     copied = np.tile(by_class.reshape(10, -1).T.ravel(), times)  # the classes in turn
     verdicts = torch.zeros(len(copied), 10)
     return Judged(
-        real=digits.examples(real).flatten(1),
+        of_real=lambda: digits.examples(real).flatten(1),
         real_labels=torch.from_numpy(digits.labels[real]),
         fake=digits.examples(copied).flatten(1),
         fake_labels=torch.from_numpy(digits.labels[copied]),
@@ -104,6 +104,7 @@ def judged(digits: Dataset, labels: str, times: int) -> Judged:
         dataset=digits,
         splits=splits,
         training=lambda: digits.examples(splits.train).flatten(1),
+        device=torch.device("cpu"),
     )
 
 

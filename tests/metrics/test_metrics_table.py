@@ -34,10 +34,11 @@ def judged() -> Judged:
 
     real_labels, fake_labels = torch.arange(90) % CLASSES, torch.arange(150) % CLASSES
     fake = 0.6 * normal(150, 4) + fake_labels[:, None]
-    others: Any = {"dataset": None, "splits": None}
+    others: Any = {"dataset": None, "splits": None, "device": None}
     training = torch.cat([normal(40, 4), fake[:30] + 1e-3 * normal(30, 4)])  # some are copies
+    real = normal(90, 4) + real_labels[:, None]
     return Judged(
-        real=normal(90, 4) + real_labels[:, None],
+        of_real=lambda: real,
         real_labels=real_labels,
         fake=fake,
         fake_labels=fake_labels,

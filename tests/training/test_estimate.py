@@ -72,7 +72,18 @@ def test_double_back_propagation_and_the_frozen_score_model_are_counted(
     assert extra == pytest.approx(counter.get_total_flops(), rel=0.01)
     assert of["cg-jem"].operations > 20 * 2 / 3 * of["cg"].operations  # 20 steps of a chain
     assert of["cg-jem"].activations < 10 * of["cg"].activations  # which is not kept
-    assert of["cg"].frozen == sum(weight.numel() for weight in score.parameters())
+    weights = sum(weight.numel() for weight in score.parameters())
+    assert (of["cg-dlsm"].frozen, of["cg-sc-all"].frozen) == (weights, 0)
+
+
+def test_a_loss_of_every_eighth_row_costs_an_eighth(tiny: tuple[str, ...]) -> None:
+    methods_of = {"plain": "lpg", "eighth": "lpg-dlsm", "each": "cg-dlsm", "ce": "cg"}
+    of = {
+        name: step_cost(planned(tiny, method).config, "classifier", 10).operations
+        for name, method in methods_of.items()
+    }
+    assert of["plain"] == of["ce"]
+    assert of["eighth"] - of["plain"] == pytest.approx((of["each"] - of["ce"]) / 8, rel=0.01)
 
 
 def test_activations_are_what_autograd_keeps_of_real_tensors(tiny: tuple[str, ...]) -> None:

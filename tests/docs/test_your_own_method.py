@@ -1,0 +1,46 @@
+"""The method that docs/your-own-method.md adds, as it stands there."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import distributions
+
+from fewlabel import methods
+from fewlabel.batch import Batch
+from fewlabel.process import EDM
+from fewlabel.randomness import StepRandom
+from fewlabel.run_folder import RunFolder
+
+Cli = Callable[..., SimpleNamespace]
+PAGE = Path(__file__).parents[2] / "docs" / "your-own-method.md"
+
+
+def test_the_new_loss_is_the_negative_entropy_and_its_row_trains(
+    cli: Cli, tiny: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loss, row = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    names: dict[str, Any] = dict(vars(methods))
+    exec(compile(loss, str(PAGE), "exec"), names)
+    logits = torch.tensor([[0.0, 1.0, -2.0], [3.0, 3.0, 3.0]], dtype=torch.float64)
+    classifier = SimpleNamespace(process=EDM(), log_prob=lambda x, t: logits.log_softmax(1))
+    batch = Batch(torch.zeros(2, 1, 4, 4), torch.tensor([0, 1]))
+    found = names["ConfidencePenalty"](classifier)(batch, StepRandom(0, 0))
+    torch.testing.assert_close(found, -distributions.Categorical(logits=logits).entropy())
+
+    ((name, method),) = eval("{" + row + "}", names).items()
+    monkeypatch.setitem(methods.METHODS, name, method)
+    assert method.shares_score
+    sets = [part for text in tiny for part in ("--set", text)]
+    short = ("--steps", 4, "--set", "classifier.fit.log_every=1", *sets)
+    ended = cli(
+        "train", "digits", "--method", name, "--labels", "4/class", *short, "--out", tmp_path
+    )
+    assert ended.status == 0, ended.err
+    logged = [r["cp"] for r in RunFolder(tmp_path).records() if "cp" in r]
+    assert logged
+    assert all(-torch.tensor(10.0).log() <= value < 0 for value in logged)
