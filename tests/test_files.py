@@ -1,5 +1,6 @@
 import json
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,22 @@ def test_a_folder_has_one_process_at_a_time(tmp_path: Path) -> None:
         pass
     with locked(folder):  # and is free again
         pass
+
+
+def test_who_is_patient_waits_for_the_folder(tmp_path: Path) -> None:
+    told: list[str] = []
+
+    def work() -> None:
+        with locked(tmp_path, patient=True):
+            told.append("second")
+
+    other = threading.Thread(target=work)
+    with locked(tmp_path):
+        other.start()
+        other.join(0.2)
+        told.append("first")
+    other.join()
+    assert told == ["first", "second"]
 
 
 def test_a_folder_is_replaced_as_a_whole(tmp_path: Path) -> None:

@@ -180,3 +180,12 @@ def test_a_device_that_is_not_there_is_refused(finished_run: Run, device: str) -
         pytest.skip("this machine has a GPU")
     with pytest.raises(UserError, match="give cpu"):
         fewlabel.load(finished_run.folder.path, device=device)
+
+
+def test_opening_a_run_leaves_the_global_generator_alone(finished_run: Run) -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    opened = fewlabel.load(finished_run.folder.path, "cpu")
+    assert opened.score_model is not opened.classifier
+    assert torch.equal(torch.rand(3), expected)

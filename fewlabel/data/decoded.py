@@ -11,7 +11,7 @@ import shutil
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,11 +23,12 @@ from numpy.typing import NDArray
 from PIL import UnidentifiedImageError
 
 from fewlabel.data.cache import cache_folder
+from fewlabel.data.dataset import fingerprint_of
 from fewlabel.data.images import LARGEST_DEFAULT_SIZE, decode, size_of
 from fewlabel.errors import UserError
 from fewlabel.files import write_json
 
-__all__ = ["FORMAT_VERSION", "Decoded", "Files", "Progress", "default_side", "open_decoded"]
+__all__ = ["Decoded", "Files", "Progress", "open_decoded"]
 
 Progress = Callable[[int, int], None]
 """Called with the number of files that are done and their total."""
@@ -48,9 +49,7 @@ class Decoded:
     sizes: dict[str, int]
 
 
-FORMAT_VERSION = 2
-"""Part of every key: raise it when the same files would decode to other pixels."""
-
+_FORMAT = 2  # raise it when the same files would decode to other pixels
 _ROWS_AT_ONCE = 256
 _DAY = 24 * 3600
 _SIZES = 200  # as many different ones are counted, so that they do not fill the memory
@@ -71,35 +70,25 @@ class Files(Protocol):
         """Its bytes."""
 
 
-def default_side(files: Files, key: str) -> int:
-    """The most frequent short side of the files, at most 64; kept in the cache.
-
-    Args:
-        files: the image files.
-        key: names the entry in the cache; equal only for equal files.
-    """
-    entry = cache_folder() / f"{key}.json"
-    try:
-        return int(json.loads(entry.read_text())["side"])
-    except (OSError, ValueError, KeyError, TypeError):
-        side = _most_frequent_side(files)
-        write_json(entry, {"side": side})
-        return side
-
-
 def open_decoded(
-    files: Files, side: int, key: str, strict: bool, progress: Progress | None
+    files: Files,
+    size: int | None,
+    facts: Sequence[object],
+    strict: bool,
+    progress: Progress | None,
 ) -> Decoded:
     """The pixels of the readable files, and what is wrong with the others.
 
     Args:
         files: the image files.
-        side: of the decoded images.
-        key: names the entry in the cache; equal only for equal files and side.
+        size: side of the decoded images; None for the most frequent one, at most 64.
+        facts: what JSON can hold, equal only for equal files; with the side they name the entry.
         strict: raise if any file is broken, rather than leave it out.
         progress: called after each file that is decoded; never if the cache has the entry.
     """
-    target = cache_folder() / f"{key}.npy"
+    own_side = cache_folder() / f"{fingerprint_of(_FORMAT, 'side', *facts)}.json"
+    side = size or _kept_side(own_side) or _most_frequent_side(files)
+    target = cache_folder() / f"{fingerprint_of(_FORMAT, side, *facts)}.npy"
     found = _load(target, len(files))
     if found is None:
         _make(files, side, target, strict, progress)
@@ -107,7 +96,17 @@ def open_decoded(
         if found is None:
             raise UserError(f"the image cache {target} cannot be read back: remove it")
     _check_broken(files, found.broken, strict)
+    if size is None and not own_side.exists():
+        write_json(own_side, {"side": side})
     return found
+
+
+def _kept_side(entry: Path) -> int | None:
+    """The most frequent side, as it was found before."""
+    try:
+        return int(json.loads(entry.read_text())["side"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _load(target: Path, n_files: int) -> Decoded | None:

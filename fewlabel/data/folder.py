@@ -19,7 +19,7 @@ import numpy as np
 
 from fewlabel.batch import UNLABELLED
 from fewlabel.data.dataset import Dataset, fingerprint_of
-from fewlabel.data.decoded import FORMAT_VERSION, Progress, default_side, open_decoded
+from fewlabel.data.decoded import Progress, open_decoded
 from fewlabel.data.images import KINDS, SUFFIXES, check_size
 from fewlabel.data.label_table import TABLE, labels_of
 from fewlabel.data.listing import Listing, Names
@@ -62,9 +62,7 @@ def open_folder(
             f"{error.filename} cannot be read ({error.strerror}): make it readable or remove it"
         ) from error
     files, facts = _OnDisk(root, listing.files), (str(root.resolve()), listing.place())
-    side = size or default_side(files, fingerprint_of(FORMAT_VERSION, "side", *facts))
-    key = fingerprint_of(FORMAT_VERSION, side, *facts)
-    decoded = open_decoded(files, side, key, strict, progress)
+    decoded = open_decoded(files, size, facts, strict, progress)
     readable = listing.without(decoded.broken)
     _check_classes(root, readable, len(decoded.broken))
     return Dataset(

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from fewlabel.batch import UNLABELLED
 from fewlabel.data.dataset import Dataset, fingerprint_of
-from fewlabel.data.decoded import FORMAT_VERSION, Progress, default_side, open_decoded
+from fewlabel.data.decoded import Progress, open_decoded
 from fewlabel.data.images import check_size
 from fewlabel.errors import UserError
 
@@ -53,9 +53,7 @@ def open_hub(
     class_names = tuple(getattr(features[label], "names", None) or class_names)
     content = hashlib.blake2b(files.sizes().tobytes(), digest_size=16).hexdigest()
     made = [part._fingerprint for part in parts.values()]
-    side = size or default_side(files, fingerprint_of(FORMAT_VERSION, "hf side", made, content))
-    key = fingerprint_of(FORMAT_VERSION, "hf", made, content, side)
-    decoded = open_decoded(files, side, key, strict, progress)
+    decoded = open_decoded(files, size, ("hf", made, content), strict, progress)
     kept = np.setdiff1d(np.arange(len(files)), list(decoded.broken))
     n_test = len(parts["test"]) if len(parts) > 1 and "test" in parts else 0
     facts = hashlib.blake2b(labels[kept].tobytes(), digest_size=16).hexdigest()

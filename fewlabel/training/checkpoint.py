@@ -16,7 +16,6 @@ import json
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, amp, nn, optim
 
-from fewlabel.errors import UserError
+from fewlabel.errors import TrainingError, UserError
 from fewlabel.files import remove_leftovers, replacing_folder, write_json
 from fewlabel.training.ema import Ema
 
@@ -149,7 +148,11 @@ class Checkpoints:
                     shutil.copy2(file, temporary / file.name)
 
     def newest(self) -> tuple[int, Path] | None:
-        """Step and folder of the newest whole checkpoint, or None."""
+        """Step and folder of the newest whole checkpoint, or None.
+
+        Raises:
+            TrainingError: if one cannot be read.
+        """
         return next(self._whole("step"), None)
 
     def best(self) -> tuple[int, Path] | None:
@@ -206,11 +209,16 @@ class Checkpoints:
     def _whole(self, kind: str) -> Iterator[tuple[int, Path]]:
         for path in self._newest_first(kind):
             try:
-                step = _whole_step(path, tuple(sorted(map(_facts, path.iterdir()))))
-            except (OSError, ValueError, KeyError, TypeError):
+                content = _manifest(path)
+                if all(_hash(path / name) == value for name, value in content["sha256"].items()):
+                    yield int(content["step"]), path
+            except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
                 continue
-            if step is not None:
-                yield step, path
+            except OSError as error:  # may pass: no reason to take it for damaged
+                raise TrainingError(
+                    f"{error.filename or path} cannot be read ({error.strerror}): mend disk or "
+                    "permissions; nothing was removed"
+                ) from error
 
 
 def _write(
@@ -225,20 +233,6 @@ def _write(
                 raise OSError(errno.EIO, str(error)) from error
         hashes = {file.name: _hash(file) for file in sorted(temporary.iterdir())}
         write_json(temporary / "checkpoint.json", {**manifest, "sha256": hashes})
-
-
-@lru_cache(maxsize=16)
-def _whole_step(checkpoint: Path, facts: tuple[tuple[str, int, int], ...]) -> int | None:
-    """The step of a checkpoint, or None if a hash differs; read again only if a file changes."""
-    content = _manifest(checkpoint)
-    hashes = content["sha256"].items()
-    return int(content["step"]) if all(_hash(checkpoint / n) == h for n, h in hashes) else None
-
-
-def _facts(file: Path) -> tuple[str, int, int]:
-    """What changes whenever a file is written."""
-    found = file.stat()
-    return file.name, found.st_size, found.st_mtime_ns
 
 
 def _manifest(checkpoint: Path) -> dict[str, Any]:

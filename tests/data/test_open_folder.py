@@ -94,7 +94,9 @@ def test_second_open_maps_the_cache_and_decodes_nothing(
     assert isinstance(again.values, np.memmap)
     assert Path(str(again.values.filename)).parent == cache
     np.testing.assert_array_equal(once.values, again.values)
-    assert sorted(path.suffix for path in cache.iterdir()) == [".json", ".npy"]
+    open_folder(root, size=4, progress=second)  # the side that it has by itself
+    assert second.calls == []
+    assert sorted(path.suffix for path in cache.iterdir()) == [".json", ".json", ".npy"]
 
 
 def test_a_changed_file_of_the_same_length_is_decoded_again(make_folder: MakeFolder) -> None:
@@ -158,7 +160,8 @@ def test_a_damaged_cache_entry_is_made_again(
 ) -> None:
     root = make_folder(PETS)
     expected = np.array(open_folder(root).values)
-    (path,) = cache.glob(f"*.{entry}")
+    (array,) = cache.glob("*.npy")
+    path = array.with_suffix(f".{entry}")
     path.unlink()  # not truncated in place: the first array still maps it
     path.write_bytes(damage)
     np.testing.assert_array_equal(open_folder(root).values, expected)

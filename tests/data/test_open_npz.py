@@ -85,6 +85,10 @@ def with_nan() -> NDArray:
             {"vectors": VECTORS, "labels": LABELS, "class_names": np.array(["a"])},
             ["1 class_names for 2 classes"],
         ),
+        (
+            {"vectors": VECTORS, "labels": LABELS, "class_names": np.array(["a", "a"])},
+            ["two of the class_names are alike"],
+        ),
     ],
 )
 def test_refuses(tmp_path: Path, arrays: dict[str, NDArray], fragments: list[str]) -> None:

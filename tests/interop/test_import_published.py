@@ -150,6 +150,31 @@ def test_what_is_no_such_checkpoint(cli: Cli, tmp_path: Path) -> None:
     refused(f"module.all_modules.{last}.bias")
 
 
+@pytest.mark.parametrize(
+    ("kind", "settings", "says"),
+    [
+        ("ddpmpp_vp", "sde=ve", "give vp or subvp"),
+        ("ddpmpp_vp", "sigma_max=50", "is of VP or sub-VP; give sde or beta_min or beta_max"),
+        ("ncsnpp_ve", "sde=vp", "is of VE, as it has Fourier features; give sigma_min or"),
+    ],
+)
+def test_a_process_that_the_network_cannot_have_is_refused(
+    tmp_path: Path, kind: str, settings: str, says: str
+) -> None:
+    with pytest.raises(UserError, match=says):
+        imported(DATA / f"{kind}.pth", tmp_path / "run", settings=[settings])
+
+
+def test_an_import_that_was_killed_before_its_weights_were_there_can_be_repeated(
+    tmp_path: Path,
+) -> None:
+    source, out = DATA / "ddpmpp_vp.pth", tmp_path / "run"
+    first = imported(source, out).score_model.state_dict()
+    shutil.rmtree(out / "score")
+    again = imported(source, out).score_model.state_dict()
+    assert all(torch.equal(value, again[name]) for name, value in first.items())
+
+
 def test_the_size_is_asked_for(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="--size"):
         import_model(DATA / "ncsnpp_ve.pth", tmp_path / "run")

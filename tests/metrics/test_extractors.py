@@ -51,6 +51,22 @@ def test_distances_are_the_extractors_and_accuracy_the_judges(finished_run: Run)
     assert pixels.judge_accuracy == usual.judge_accuracy
 
 
+def test_real_images_are_read_only_for_what_compares_with_them(finished_run: Run) -> None:
+    class Counting(nn.Flatten):
+        seen = 0
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            Counting.seen += len(x)
+            return super().forward(x)
+
+    how = {"per_class": 10, "steps": 2, "extractor": Counting(), "batch_size": 64}
+    finished_run.evaluate(("accuracy",), (1.0, 2.0), **how)
+    assert Counting.seen == 200
+    finished_run.evaluate(("fid",), (1.0, 2.0), **how)
+    real = len(finished_run.dataset) - len(finished_run.splits.validation)
+    assert Counting.seen == 400 + real
+
+
 def test_the_judge_reads_whatever_the_batch(finished_run: Run) -> None:
     found = find_extractor("judge", finished_run.dataset)
     assert isinstance(found, Judge)

@@ -1,5 +1,6 @@
 """Interrupted runs end with the weights of a run that was never interrupted, bit for bit."""
 
+import errno
 import os
 import shutil
 import signal
@@ -16,6 +17,7 @@ from torch import nn
 
 from fewlabel.run import Run
 from fewlabel.run_folder import RunFolder
+from fewlabel.training import checkpoint
 from fewlabel.training.ema import Ema
 
 Cli = Callable[..., SimpleNamespace]
@@ -142,6 +144,21 @@ def test_ctrl_c_in_the_last_step_of_a_stage_stops_too(
     assert "stopped at step 2 of 2 of the score model" in stopped.err.splitlines()[-1]
     folder = RunFolder(tmp_path / "run")
     assert [folder.steps_done(stage) for stage in ("score", "classifier")] == [2, 0]
+
+
+def test_checkpoints_that_cannot_be_read_now_are_not_removed(
+    cli: Cli, copied_run: Path, tiny_train: Arguments, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = {path for path in copied_run.rglob("*")}
+
+    def failing(file: Path) -> str:
+        raise OSError(errno.EIO, "Input/output error", str(file))
+
+    monkeypatch.setattr(checkpoint, "_hash", failing)
+    ended = cli(*tiny_train(copied_run))
+    assert ended.status == 1
+    assert "cannot be read (Input/output error)" in ended.err.splitlines()[-1]
+    assert {path for path in copied_run.rglob("*")} == before
 
 
 def test_a_damaged_checkpoint_costs_the_steps_since_the_one_before(
