@@ -210,13 +210,21 @@ def test_a_shared_score_model_is_taken_as_it_is_and_weights_of_terms_are_honoure
     assert again.config.score_from == str(source)
 
 
-def test_a_score_model_of_another_shape_is_refused(finished_run: Run, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("colour", "side", "mend"),
+    [(True, 12, "give another run"), (False, 12, "give --size 8 or another run")],
+)
+def test_a_score_model_of_another_shape_is_refused(
+    finished_run: Run, tmp_path: Path, colour: bool, side: int, mend: str
+) -> None:
     for index, label in enumerate(("cat", "cat", "dog", "dog")):
         (tmp_path / label).mkdir(exist_ok=True)
-        Image.new("RGB", (12, 12), (60 * index, 0, 0)).save(tmp_path / label / f"{index}.png")
+        level = (60 * index, 0, 0) if colour else (60 * index,) * 3
+        Image.new("RGB", (side, side), level).save(tmp_path / label / f"{index}.png")
     with pytest.raises(UserError) as caught:
         resolved(data=str(tmp_path), score=finished_run.folder.path)
-    for fragment in ("8×8 with 1 channel,", "12×12 with 3 channels", "--size 8"):
+    shape = f"{side}×{side} with {'3 channels' if colour else '1 channel'}"
+    for fragment in ("8×8 with 1 channel,", shape, f"; {mend}"):
         assert fragment in str(caught.value)
 
 

@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from fewlabel.data.dataset import stored
 from fewlabel.errors import UserError
 from fewlabel.files import replacing
 
@@ -228,7 +228,8 @@ def _pictures(images: Tensor, name: str) -> list[Image.Image]:
         )
     if images.isnan().any():
         raise UserError(f"{name}: pixels are NaN: check the sampler's scale and steps")
-    arrays = stored(images.detach().float().cpu())
+    levels = ((images.detach().float().clamp(-1, 1) + 1) * 127.5).round()
+    arrays = levels.to("cpu", torch.uint8).permute(0, 2, 3, 1).numpy()
     return [Image.fromarray(a[..., 0] if a.shape[-1] == 1 else a) for a in arrays]
 
 

@@ -15,19 +15,21 @@ from fewlabel.training.plan import plan
 from fewlabel.training.train import train
 
 
-def report_of(run: Run, scales: tuple[float, ...], with_classes: bool = True) -> Report:
+def report_of(
+    run: Run, scales: tuple[float, ...], sampler: str = "dpm++", with_classes: bool = True
+) -> Report:
     """An evaluation with figures that tell what they are of: 0.01 × scale, or the class."""
     figures = [
-        Figure(scale, "dpm++", 24, metric, None, scale / 100, 0.0, 1.0)
+        Figure(scale, sampler, 24, metric, None, scale / 100, 0.0, 1.0)
         for scale in scales
         for metric in ("accuracy", "fid")
     ]
     if with_classes:
         figures += [
-            Figure(scales[0], "dpm++", 24, "accuracy", i, i / 10, 0.0, 1.0) for i in range(10)
+            Figure(scales[0], sampler, 24, "accuracy", i, i / 10, 0.0, 1.0) for i in range(10)
         ]
     warning = "fid: few samples"
-    draws = [Draw(scale, "dpm++", 24, 48, 1.0) for scale in scales]
+    draws = [Draw(scale, sampler, 24, 48, 1.0) for scale in scales]
     known = ("cg", "0.05", 200, "judge-x", 0.97, 3)
     return Report(str(run.folder), *known, draws, figures, [warning])
 
@@ -87,7 +89,9 @@ def test_an_evaluation_is_shown_with_its_protocol(finished_run: Run, tmp_path: P
 
 
 def test_one_scale_has_no_sweep(finished_run: Run, tmp_path: Path) -> None:
-    parts = sections(run_page(finished_run, tmp_path, report_of(finished_run, (2.0,), False)))
+    parts = sections(
+        run_page(finished_run, tmp_path, report_of(finished_run, (2.0,), with_classes=False))
+    )
     assert not parts["Figures"].figures
     assert "Figures of each class" not in parts
 
@@ -95,18 +99,19 @@ def test_one_scale_has_no_sweep(finished_run: Run, tmp_path: Path) -> None:
 def test_samples_are_those_of_an_evaluated_scale(
     finished_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[float] = []
+    asked: list[tuple[float, object]] = []
     sample = finished_run.sample
 
     def remember(label: object, n: int, scale: float, **options: object) -> object:
-        asked.append(scale)
-        return sample(label, n, scale, steps=2, **options)  # type: ignore[arg-type]
+        asked.append((scale, options.get("sampler")))
+        return sample(label, n, scale, **options | {"steps": 2})  # type: ignore[arg-type]
 
     monkeypatch.setattr(finished_run, "sample", remember)
     run_page(finished_run, tmp_path)
     run_page(finished_run, tmp_path, report_of(finished_run, (3.0, 1.0)))
-    run_page(finished_run, tmp_path, report_of(finished_run, (1.0, finished_run.method.scale)))
-    assert asked == [finished_run.method.scale, 3.0, finished_run.method.scale]
+    usual = finished_run.method.scale
+    run_page(finished_run, tmp_path, report_of(finished_run, (1.0, usual), "heun"))
+    assert asked == [(usual, None), (3.0, "dpm++"), (usual, "heun")]
 
 
 def test_labelled_examples_are_training_images_of_their_class(finished_run: Run) -> None:

@@ -101,7 +101,7 @@ def test_features_do_not_depend_on_the_batch(
 ) -> None:
     run, indices = finished_run, finished_run.splits.train[:40]
     expected = representation(run.score_model, run.dataset, indices, Task())
-    monkeypatch.setattr(sys.modules[representation.__module__], "_BATCH", batch)
+    monkeypatch.setattr(sys.modules[representation.__module__], "_MOST", batch)
     monkeypatch.setenv("FEWLABEL_CACHE", str(cache / "second"))
     found = representation(run.score_model, run.dataset, indices, Task())
     np.testing.assert_allclose(np.abs(found), np.abs(expected), atol=1e-2 * np.abs(expected).max())
