@@ -56,7 +56,9 @@ class GaussianStatistics:
         Raises:
             UserError: not two dimensions, no samples, NaN or infinite values, or another F.
         """
-        rows = checked_features(features, "a batch of", least=1)
+        return self._add(checked_features(features, "a batch of", least=1))
+
+    def _add(self, rows: Tensor) -> "GaussianStatistics":
         width = rows.shape[1]
         if self.mean is None:
             self.mean = torch.zeros(width, dtype=torch.float64)
@@ -85,13 +87,10 @@ class GaussianStatistics:
         Raises:
             UserError: fewer than two samples.
         """
-        lower = self._lower_covariance()
-        return lower + lower.tril(-1).T
-
-    def _lower_covariance(self) -> Tensor:
         if self.count < 2:
             raise UserError(f"{self.count} sample(s): a covariance needs 2 or more")
-        return torch.from_numpy(self._scatter / (self.count - 1))
+        lower = torch.from_numpy(self._scatter / (self.count - 1))
+        return lower + lower.tril(-1).T
 
 
 def fid(real: Array | GaussianStatistics, fake: Array | GaussianStatistics) -> float:
@@ -144,20 +143,24 @@ def frechet_distance(mean_r: Array, cov_r: Array, mean_g: Array, cov_g: Array) -
         raise UserError(f"means and covariances have shapes {shapes}: give (F,) and (F, F)")
     for covariance, name in zip(covariances, ("cov_r", "cov_g"), strict=True):
         _refuse_no_covariance(covariance, name)
-    return _distance(means[0], _Spread(covariances[0]), means[1], _Spread(covariances[1]))
+    return _distance(means[0], _Spread(covariances[0], 1), means[1], _Spread(covariances[1], 1))
 
 
 @dataclass(frozen=True)
 class _Spread:
-    """A covariance Σ, (F, F), read below its diagonal; or an A with AᵀA = Σ if that is smaller."""
+    """n times a covariance Σ, (F, F), read below its diagonal; or A with AᵀA = nΣ if smaller."""
 
     matrix: Tensor
+    n: int
     is_factor: bool = False
 
     def trace(self) -> Tensor:
-        return self.matrix.square().sum() if self.is_factor else self.matrix.trace()
+        """Tr Σ."""
+        total = self.matrix.square().sum() if self.is_factor else self.matrix.trace()
+        return total / self.n
 
     def factor(self) -> Tensor:
+        """An A with AᵀA = nΣ."""
         return self.matrix if self.is_factor else _factor(self.matrix)
 
 
@@ -167,15 +170,16 @@ def _distance(mean_r: Tensor, spread_r: _Spread, mean_g: Tensor, spread_g: _Spre
         cross = _sum_of_roots(spread_r.matrix, spread_g.matrix)
     if cross is None:
         cross = _sum_of_singular_values(spread_r.factor() @ spread_g.factor().T)
+    cross = cross / (spread_r.n * spread_g.n) ** 0.5
     distance = (mean_r - mean_g).square().sum() + spread_r.trace() + spread_g.trace() - 2 * cross
     return max(0.0, distance.item())
 
 
-def _sum_of_roots(covariance_r: Tensor, covariance_g: Tensor) -> Tensor | None:
+def _sum_of_roots(matrix_r: Tensor, matrix_g: Tensor) -> Tensor | None:
     """Σ_i s_i by the eigenvalues s_i² of Σ_G Σ_R; None where that is not accurate enough."""
-    pair = covariance_g.numpy(), covariance_r.numpy()
+    a, b = matrix_g.numpy(), matrix_r.numpy()
     try:
-        squares = eigh(*pair, type=2, eigvals_only=True, driver="gv", check_finite=False)
+        squares = eigh(a, b, type=2, eigvals_only=True, driver="gv", check_finite=False)
     except LinAlgError:  # Σ_R is of deficient rank
         return None
     return _accurate_sum(torch.from_numpy(squares))
@@ -212,11 +216,11 @@ def _gaussian(features: Array | GaussianStatistics, name: str) -> tuple[Tensor, 
         rows = checked_features(features, name)
         if len(rows) <= rows.shape[1]:  # no need of an (F, F) matrix
             mean = rows.mean(0, dtype=torch.float64)
-            return mean, _Spread(_contrasts(rows - mean) / (len(rows) - 1) ** 0.5, is_factor=True)
-        features = GaussianStatistics().add(rows)
+            return mean, _Spread(_contrasts(rows - mean), len(rows) - 1, is_factor=True)
+        features = GaussianStatistics()._add(rows)
     if features.mean is None or features.count < 2:
         raise UserError(f"{name} features: {features.count} sample(s): give at least 2")
-    return features.mean, _Spread(features._lower_covariance())
+    return features.mean, _Spread(torch.from_numpy(features._scatter), features.count - 1)
 
 
 def _contrasts(centred: Tensor) -> Tensor:
