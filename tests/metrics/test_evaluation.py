@@ -1,13 +1,17 @@
-"""Reports: what their figures are of."""
+"""Reports: what their figures are of, and what weakens them."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
 import pytest
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from fewlabel.metrics import fid, judge
+from fewlabel.metrics.intervals import Estimate
+from fewlabel.metrics.judge import train_judge
 from fewlabel.run import Run
 
 
@@ -42,3 +46,63 @@ def test_every_way_of_sampling_has_figures_of_its_own_samples(finished_run: Run)
         assert (figure.sampler, figure.steps) == (sampler, steps)
         assert figure.value == pytest.approx(fid(real, drawn.images.flatten(1)), rel=1e-6)
     assert len({figure.value for figure in report.figures}) == 4
+
+
+class Wide(nn.Module):
+    """Pixels, as many times over as the width asks for."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.register_buffer("pixels", torch.arange(width) % 64)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.flatten(1)[:, self.pixels]
+
+
+@pytest.mark.parametrize(
+    ("reference", "per_class", "metric", "least", "counts"),
+    [
+        ("report", 10, "fid", 100, "1618 real and 100 generated"),
+        ("report", 10, "intra-fid", 10, "has 157 real and 10 generated"),
+        ("validation", 18, "fid", 179, "179 real and 180 generated"),
+        ("validation", 18, "intra-fid", 17, "has 17 real and 18 generated"),
+    ],
+)
+def test_a_frechet_distance_of_no_more_images_than_features_is_told(
+    finished_run: Run, reference: str, per_class: int, metric: str, least: int, counts: str
+) -> None:
+    """Digits have 1618 labelled images outside the validation split and 179 in it."""
+
+    def notes(width: int, *metrics: str) -> list[str]:
+        report = finished_run.evaluate(
+            metrics, per_class=per_class, steps=2, reference=reference, extractor=Wide(width)
+        )
+        return [note for note in report.warnings if not note.startswith("accuracy")]
+
+    (note,) = notes(least, metric, "kid")
+    assert note.startswith(f"{metric}: ")
+    assert f"{counts} images for {least} features" in note
+    assert metric.replace("fid", "kid") in note
+    assert notes(least - 1, metric) == []
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "note"),
+    [
+        (Estimate(0.89, 0.79, 0.95), "right in 89% of real images (95 % interval from 79%)"),
+        (Estimate(0.85, 0.8, 0.89), None),
+        (None, "no labelled image was held out"),
+    ],
+)
+def test_the_accuracy_of_a_judge_who_may_be_wrong_is_told(
+    finished_run: Run, accuracy: Estimate | None, note: str | None
+) -> None:
+    known = replace(train_judge(finished_run.dataset), accuracy=accuracy)
+    report = finished_run.evaluate(("accuracy",), per_class=10, steps=2, extractor=known)
+    assert report.judge_accuracy == (accuracy.value if accuracy else None)
+    if note is None:
+        assert report.warnings == []
+    else:
+        (found,) = report.warnings
+        assert found.startswith("accuracy: ")
+        assert note in found
