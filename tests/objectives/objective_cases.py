@@ -2,8 +2,9 @@
 
 import math
 
+import pytest
 import torch
-from mixtures import ExactEnergy, SmoothNetwork, three_classes
+from mixtures import CosineVP, ExactEnergy, SmoothNetwork, three_classes
 from torch import Tensor, nn
 
 from fewlabel.batch import Batch
@@ -11,11 +12,14 @@ from fewlabel.classifier import NoisyClassifier
 from fewlabel.networks.convolutional import ConvClassifier
 from fewlabel.objectives import Term
 from fewlabel.oracle import GaussianMixture
-from fewlabel.process import EDM, Process, broadcast
+from fewlabel.process import EDM, VE, Process, broadcast
 from fewlabel.randomness import StepRandom
 
 PROCESS = EDM(0.02, 20.0, p_mean=-0.4, p_std=1.2)
 SIGMA_DATA = 1.6
+every_process = pytest.mark.parametrize(
+    "process", [PROCESS, VE(0.02, 20.0), CosineVP()], ids=lambda process: process.name
+)
 
 
 def images(n: int) -> Batch:

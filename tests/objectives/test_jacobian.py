@@ -1,35 +1,39 @@
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
-from objective_cases import PROCESS, Record, conv_classifier, images, mlp_classifier, points
+from objective_cases import Record, conv_classifier, every_process, images, mlp_classifier, points
 from torch import Tensor
 
 from fewlabel.batch import Batch
 from fewlabel.classifier import NoisyClassifier
 from fewlabel.objectives import JacobianPenalty
+from fewlabel.process import Process
 from fewlabel.randomness import StepRandom
 
 
 def exact(model: NoisyClassifier, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
     """σ² ‖∂(f − mean f)/∂x‖_F² of each row, and σ² ‖∂f/∂x‖_F², by the whole Jacobian."""
-    centred, whole = [], []
-    for i in range(len(x)):
-        jacobian = torch.func.jacrev(lambda x, i=i: model(x[None], t[i : i + 1])[0])(x[i])
-        for found, rows in ((centred, jacobian - jacobian.mean(0)), (whole, jacobian)):
-            found.append(PROCESS.sigma(t[i]) ** 2 * rows.square().sum())
-    return torch.stack(centred).detach(), torch.stack(whole).detach()
+    of_row = torch.func.jacrev(lambda x, t: model(x[None], t[None])[0])
+    whole = torch.func.vmap(of_row)(x, t).flatten(2).detach()
+    centred = whole - whole.mean(1, keepdim=True)
+    square = model.process.sigma(t) ** 2
+    return square * centred.square().sum((1, 2)), square * whole.square().sum((1, 2))
 
 
+@every_process
 @pytest.mark.parametrize(
-    ("model", "batch"),
-    [(mlp_classifier(), points(40)), (conv_classifier(), images(6))],
+    ("make", "batch"),
+    [(mlp_classifier, points(40)), (conv_classifier, images(6))],
     ids=["mlp", "conv"],
 )
 def test_the_penalty_is_unbiased_for_the_centred_jacobian(
-    model: NoisyClassifier, batch: Batch
+    make: Callable[[], NoisyClassifier], batch: Batch, process: Process
 ) -> None:
     """Relative to the exact value, over points, noise and projections."""
+    model = make()
+    model.process = process
     record, term, ratios, uncentred = Record(model), JacobianPenalty(model), [], []
     for step in range(12):
         values = term(batch, StepRandom(0, step)).detach()
