@@ -7,6 +7,7 @@ from objective_cases import (
     PROCESS,
     SIGMA_DATA,
     Record,
+    every_process,
     exact_classifier,
     exact_draws,
     gradient_in_standard_errors,
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from fewlabel.batch import Batch
 from fewlabel.classifier import NoisyClassifier
 from fewlabel.objectives import JointEnergy
+from fewlabel.process import Process
 from fewlabel.randomness import StepRandom
 
 
@@ -32,9 +34,9 @@ class Flat(nn.Module):
         return self.growth * u.square().sum(1, keepdim=True)
 
 
-def gaussian_chains(n: int, steps: int, rate: float) -> JointEnergy:
-    """Chains of N(0, (σ_d² + σ²) I) in 4 dimensions, which start from it."""
-    model = NoisyClassifier(Flat(), PROCESS, SIGMA_DATA, "quadratic")
+def gaussian_chains(n: int, steps: int, rate: float, process: Process = PROCESS) -> JointEnergy:
+    """Chains of N(0, (α² σ_d² + σ²) I) in 4 dimensions, which start from it."""
+    model = NoisyClassifier(Flat(), process, SIGMA_DATA, "quadratic")
     return JointEnergy(model, (4,), n, steps, rate, restart=0.0).double()
 
 
@@ -47,14 +49,17 @@ def run(term: JointEnergy, n: int, step: int = 0) -> Tensor:
 # The chains
 
 
+@every_process
 @pytest.mark.parametrize(("rate", "steps"), [(0.3, 20), (1.0, 8), (1.6, 8), (1.6, 1)])
-def test_langevin_steps_have_the_variance_that_theory_gives(rate: float, steps: int) -> None:
+def test_langevin_steps_have_the_variance_that_theory_gives(
+    rate: float, steps: int, process: Process
+) -> None:
     """x ← (1 − a) x + η z with a = η²/(2v): V_k = V + (v − V)(1 − a)^{2k}, V = v/(1 − η²/(4v))."""
     n = 6000
-    term = gaussian_chains(n, steps, rate)
+    term = gaussian_chains(n, steps, rate, process)
     run(term, n)
-    sigma = PROCESS.sigma(term.chain_t)
-    v = SIGMA_DATA**2 + sigma**2
+    alpha, sigma = process.alpha(term.chain_t), process.sigma(term.chain_t)
+    v = alpha**2 * SIGMA_DATA**2 + sigma**2
     eta = rate * sigma
     stationary = v / (1 - eta**2 / (4 * v))
     expected = stationary + (v - stationary) * (1 - eta**2 / (2 * v)) ** (2 * steps)
@@ -68,25 +73,27 @@ def test_langevin_steps_have_the_variance_that_theory_gives(rate: float, steps: 
         assert abs((term.chain_x.square().mean(1) / v).mean().item() - 1) > 3 * standard_error
 
 
-def test_chains_come_to_the_density_of_the_energy() -> None:
+@every_process
+def test_chains_come_to_the_density_of_the_energy(process: Process) -> None:
     """From the wide Gaussian they start with to a mixture: moments of p_t at each noise level."""
-    n = 4000
-    model = exact_classifier("scaled", three_classes())
+    n = 6000
+    model = exact_classifier("scaled", three_classes(), process)
     term = JointEnergy(model, (2,), n, steps=60, rate=0.5, restart=0.0).double()
     run(term, n)
     weights, means = three_classes().weights, three_classes().means
-    strong = term.chain_t > 1  # where the classes mix in 60 steps
-    x, sigma = term.chain_x[strong], term.chain_t[strong]
+    strong = process.noise_ratio(term.chain_t) > 1  # where the classes mix in 60 steps
+    x, t = term.chain_x[strong], term.chain_t[strong, None]
     centre = weights @ means
     spread = (weights[:, None] * (means - centre) ** 2).sum(
         0
     ) + weights @ three_classes().stds ** 2
-    standard = (x - centre) / torch.sqrt(spread + sigma[:, None] ** 2)
+    std = torch.sqrt(process.alpha(t) ** 2 * spread + process.sigma(t) ** 2)
+    standard = (x - process.alpha(t) * centre) / std
     count = len(standard)
     assert count > 1000
     assert standard.mean(0).abs().max() < 4 / math.sqrt(count)
     assert (standard.square().mean(0) - 1).abs().max() < 0.06 + 4 * math.sqrt(2 / count)
-    wide = (centre / torch.sqrt(spread + sigma[:, None] ** 2)).mean(0).abs()
+    wide = (process.alpha(t) * centre / std).mean(0).abs()
     assert wide.max() > 8 / math.sqrt(count)  # started around 0, which is elsewhere
 
 
@@ -112,9 +119,11 @@ def test_the_right_energy_has_no_gradient_with_langevin_steps() -> None:
 # The loss
 
 
-def test_the_loss_against_its_formula_with_its_own_chains() -> None:
+@every_process
+def test_the_loss_against_its_formula_with_its_own_chains(process: Process) -> None:
     """Value and gradient are those of lse f(x̃) − lse f(x_t) with both held."""
-    model, n = mlp_classifier(), 32
+    model, n = mlp_classifier(), 512
+    model.process = process
     term, batch, record = JointEnergy(model, (2,), n, steps=3).double(), points(n), Record(model)
     values = term(batch, StepRandom(0, 0))
     (chain, t), (x_t, same_t) = record.calls[-2:]
@@ -127,7 +136,7 @@ def test_the_loss_against_its_formula_with_its_own_chains() -> None:
     ours, theirs = (torch.autograd.grad(v.mean(), parameters) for v in (values, expected))
     for found, wanted in zip(ours, theirs, strict=True):
         torch.testing.assert_close(found, wanted, rtol=1e-8, atol=1e-8)
-    noise = (x_t - batch.x) / t[:, None]
+    noise = (x_t - process.alpha(t)[:, None] * batch.x) / process.sigma(t)[:, None]
     assert abs(noise.square().mean().item() - 1) < 4 * math.sqrt(2 / noise.numel())
 
 
