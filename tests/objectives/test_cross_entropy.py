@@ -5,9 +5,9 @@ import pytest
 import torch
 from mixtures import three_classes
 from objective_cases import (
-    PROCESS,
     Record,
     conv_classifier,
+    every_process,
     exact_classifier,
     images,
     linear_classifier,
@@ -17,18 +17,22 @@ from objective_cases import (
 from torch import Tensor, nn
 
 from fewlabel.objectives import AdversarialCrossEntropy, CrossEntropy, TaughtCrossEntropy
+from fewlabel.process import Process, broadcast
 from fewlabel.randomness import StepRandom
 
 
-def test_cross_entropy_against_torch() -> None:
+@every_process
+def test_cross_entropy_against_torch(process: Process) -> None:
     model, batch = conv_classifier(), images(16)
+    model.process = process
     record = Record(model)
     values = CrossEntropy(model)(batch, StepRandom(0, 0))
     x, t = record.x, record.t
     expected = nn.functional.cross_entropy(model(x, t), batch.y, reduction="none")
     torch.testing.assert_close(values, expected, rtol=1e-12, atol=1e-12)
     # and the inputs were perturbed as the process says: what is left is standard normal
-    noise = (x - batch.x) / t[:, None, None, None]
+    alpha, sigma = (broadcast(scale, x) for scale in (process.alpha(t), process.sigma(t)))
+    noise = (x - alpha * batch.x) / sigma
     assert abs(noise.mean().item()) < 4 / math.sqrt(noise.numel())
     assert abs(noise.std().item() - 1) < 4 / math.sqrt(2 * noise.numel())
 
@@ -79,7 +83,7 @@ def attacked(
     CrossEntropy(model)(batch, StepRandom(0, 0))
     clean = record.x
     values = AdversarialCrossEntropy(model, radius, steps)(batch, StepRandom(0, 0))
-    ball = radius * math.sqrt(2) * PROCESS.sigma(record.t)
+    ball = radius * math.sqrt(2) * model.process.sigma(record.t)
     return values.detach(), clean, record.x, batch.y % weights.shape[1], ball
 
 
@@ -116,18 +120,21 @@ def test_the_attack_of_three_classes_comes_close_to_the_worst_of_the_ball() -> N
     assert lost[3] < 0.2
 
 
+@every_process
 @pytest.mark.parametrize("steps", [1, 3])
-def test_the_attack_of_two_classes_is_the_closed_form(steps: int) -> None:
-    """−log p_y = softplus(−m), m = (w_y − w_other)·x, which δ can lower by r‖w_y − w_other‖."""
-    model, batch = linear_classifier(TWO), points(64)
+def test_the_attack_of_two_classes_is_the_closed_form(steps: int, process: Process) -> None:
+    """−log p_y = softplus(−m), m = (w_y − w_other)·x/α, which δ lowers by r‖w_y − w_other‖/α."""
+    weights = TWO / 4  # where no gradient rounds to 0
+    model, batch = linear_classifier(weights), points(64)
+    model.process = process
     batch.y.remainder_(2)
     record = Record(model)
     values = AdversarialCrossEntropy(model, 0.2, steps)(batch, StepRandom(0, 0))
     CrossEntropy(model)(batch, StepRandom(0, 0))
-    ball = 0.2 * math.sqrt(2) * PROCESS.sigma(record.t)
-    towards = TWO.T[batch.y] - TWO.T[1 - batch.y]
+    ball = 0.2 * math.sqrt(2) * process.sigma(record.t)
+    towards = weights.T[batch.y] - weights.T[1 - batch.y]
     margin = (towards * record.x).sum(1) - ball * towards.norm(dim=1)
-    expected = nn.functional.softplus(-margin)
+    expected = nn.functional.softplus(-margin / process.alpha(record.t))
     torch.testing.assert_close(values, expected, rtol=1e-9, atol=1e-9)
 
 
@@ -171,10 +178,13 @@ def test_a_sure_teacher_is_a_label() -> None:
     torch.testing.assert_close(taught, CrossEntropy(model)(batch, StepRandom(0, 3)))
 
 
-def test_the_posterior_of_noisy_points_is_learned_from_that_of_clean_ones() -> None:
+@every_process
+def test_the_posterior_of_noisy_points_is_learned_from_that_of_clean_ones(
+    process: Process,
+) -> None:
     """With q = p(y|x0) the exact p_t(y|x_t) is stationary, whatever way its logits are moved."""
-    n, exact = 40_000, exact_classifier("plain", three_classes())
-    clean = PROCESS.time_at(torch.tensor(1e-4, dtype=torch.float64))
+    n, exact = 40_000, exact_classifier("plain", three_classes(), process)
+    clean = process.time_at(torch.tensor(1e-4, dtype=torch.float64))
     batch = points(n)
     batch = replace(batch, q=exact.log_prob(batch.x, clean).exp().detach())
     moved = torch.zeros(n, 3, dtype=torch.float64, requires_grad=True)
@@ -182,8 +192,8 @@ def test_the_posterior_of_noisy_points_is_learned_from_that_of_clean_ones() -> N
     record = Record(exact)
     loss = TaughtCrossEntropy(exact)(batch, StepRandom(0, 0)).sum()
     (slopes,) = torch.autograd.grad(loss, moved)
-    x, t = record.x.detach(), record.t
-    for way in (torch.ones(n), x[:, 0].tanh(), x[:, 1].cos(), t.log().sin() * x[:, 0].tanh()):
+    x, level = record.x.detach(), process.noise_ratio(record.t).log()
+    for way in (torch.ones(n), x[:, 0].tanh(), x[:, 1].cos(), level.sin() * x[:, 0].tanh()):
         along = slopes * way[:, None]
         error = along.std(0) / n**0.5
         assert ((along.mean(0) / error).abs() < 4).all()
