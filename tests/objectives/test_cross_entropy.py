@@ -16,6 +16,7 @@ from objective_cases import (
 )
 from torch import Tensor, nn
 
+from fewlabel.batch import Batch
 from fewlabel.objectives import AdversarialCrossEntropy, CrossEntropy, TaughtCrossEntropy
 from fewlabel.process import Process, broadcast
 from fewlabel.randomness import StepRandom
@@ -71,6 +72,7 @@ def test_smoothed_cross_entropy_is_least_where_the_classes_have_the_smoothed_sha
 # The attack
 
 TWO = torch.tensor([[1.0, -0.5], [0.3, 0.8]], dtype=torch.float64)
+PIXELS = torch.linspace(0, 9, 128, dtype=torch.float64).cos().reshape(2, 64).T / 30
 THREE = torch.tensor([[1.0, -0.5, 0.4], [0.3, 0.8, -1.1]], dtype=torch.float64)
 
 
@@ -122,18 +124,23 @@ def test_the_attack_of_three_classes_comes_close_to_the_worst_of_the_ball() -> N
 
 @every_process
 @pytest.mark.parametrize("steps", [1, 3])
-def test_the_attack_of_two_classes_is_the_closed_form(steps: int, process: Process) -> None:
+@pytest.mark.parametrize(
+    ("weights", "batch"),
+    [(TWO / 4, points(64)), (PIXELS, images(16))],
+    ids=["points", "images"],
+)
+def test_the_attack_of_two_classes_is_the_closed_form(
+    weights: Tensor, batch: Batch, steps: int, process: Process
+) -> None:
     """−log p_y = softplus(−m), m = (w_y − w_other)·x/α, which δ lowers by r‖w_y − w_other‖/α."""
-    weights = TWO / 4  # where no gradient rounds to 0
-    model, batch = linear_classifier(weights), points(64)
+    model, batch = linear_classifier(weights), replace(batch, y=batch.y % 2)
     model.process = process
-    batch.y.remainder_(2)
     record = Record(model)
     values = AdversarialCrossEntropy(model, 0.2, steps)(batch, StepRandom(0, 0))
     CrossEntropy(model)(batch, StepRandom(0, 0))
-    ball = 0.2 * math.sqrt(2) * process.sigma(record.t)
+    ball = 0.2 * math.sqrt(len(weights)) * process.sigma(record.t)
     towards = weights.T[batch.y] - weights.T[1 - batch.y]
-    margin = (towards * record.x).sum(1) - ball * towards.norm(dim=1)
+    margin = (towards * record.x.flatten(1)).sum(1) - ball * towards.norm(dim=1)
     expected = nn.functional.softplus(-margin / process.alpha(record.t))
     torch.testing.assert_close(values, expected, rtol=1e-9, atol=1e-9)
 
