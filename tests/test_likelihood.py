@@ -55,6 +55,18 @@ def test_the_likelihood_is_that_of_the_mixture(
     assert error.abs().max() < 1e-2
 
 
+def test_the_likelihood_of_images_is_that_of_their_pixels() -> None:
+    process, mixture = VP(beta_max=30.0), mixture_in(8)
+
+    def score(x: Tensor, t: Tensor) -> Tensor:
+        return mixture.score(process)(x.flatten(1), t).reshape(x.shape)
+
+    pixels = data(process, mixture, 4)
+    found = log_likelihood(score, process, pixels.reshape(4, 2, 1, 4), probes="exact")
+    exact = mixture.log_density(process)(pixels, torch.tensor(process.t_min))
+    assert (bits_per_dimension(found, 8) - bits_per_dimension(exact, 8)).abs().max() < 1e-2
+
+
 @pytest.mark.parametrize("process", PROCESSES[:2], ids=["ve", "vp"])
 def test_the_solver_is_as_exact_as_its_tolerance(process: Process) -> None:
     """With the prior in place of p_{t_max} taken out: one Gaussian about 0 of the same spread."""

@@ -109,6 +109,16 @@ def test_the_prior_has_the_spread_of_the_last_time(process: Process, dtype: torc
     torch.testing.assert_close(prior, sigma * noise)
 
 
+@every_process
+def test_the_density_of_the_prior_is_that_of_all_its_numbers(process: Process) -> None:
+    noise = torch.randn(
+        3, 2, 4, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0)
+    )
+    x, sigma = process.prior(noise), process.sigma(torch.tensor(process.t_max).double())
+    expected = torch.distributions.Normal(0, sigma).log_prob(x).sum((1, 2, 3))
+    torch.testing.assert_close(process.prior_log_density(x), expected, rtol=1e-10, atol=0)
+
+
 def test_broadcast_multiplies_sample_by_sample() -> None:
     x = torch.ones(3, 2, 4, 4)
     scaled = broadcast(torch.tensor([1.0, 2.0, 3.0]), x) * x
