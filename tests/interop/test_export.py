@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -115,7 +116,24 @@ def test_exported_and_imported_it_is_the_same(
     assert_same(run, again)
 
 
-@pytest.mark.parametrize("make", [ddim_folder, ve_folder])
+SCHEDULES: dict[str, dict[str, Any]] = {
+    "usual": {},
+    "velocity": {
+        "prediction_type": "v_prediction",
+        "beta_schedule": "scaled_linear",
+        "beta_start": 8.5e-4,
+        "beta_end": 0.012,
+    },
+    "clean": {
+        "prediction_type": "sample",
+        "num_train_timesteps": 200,
+        "trained_betas": [0.001 + 0.06 * (i / 200) ** 2 for i in range(200)],
+    },
+}
+MAKERS = {name: partial(ddim_folder, **schedule) for name, schedule in SCHEDULES.items()}
+
+
+@pytest.mark.parametrize("make", [*MAKERS.values(), ve_folder], ids=[*MAKERS, "ve"])
 @torch.no_grad()
 def test_imported_and_exported_it_is_the_same(make: Callable, tmp_path: Path) -> None:
     before = make(tmp_path / "a")
