@@ -94,6 +94,72 @@ def test_levels_have_the_published_sizes(network: Inception) -> None:
     assert found == published
 
 
+PUBLISHED = {  # the branches in their order; "/" halves the size, "|" is side by side
+    "Mixed_5b": (
+        "branch1x1:1x1",
+        "branch5x5_1:1x1 branch5x5_2:5x5",
+        "branch3x3dbl_1:1x1 branch3x3dbl_2:3x3 branch3x3dbl_3:3x3",
+        "mean branch_pool:1x1",
+    ),
+    "Mixed_6a": (
+        "branch3x3:3x3/",
+        "branch3x3dbl_1:1x1 branch3x3dbl_2:3x3 branch3x3dbl_3:3x3/",
+        "max/",
+    ),
+    "Mixed_6b": (
+        "branch1x1:1x1",
+        "branch7x7_1:1x1 branch7x7_2:1x7 branch7x7_3:7x1",
+        "branch7x7dbl_1:1x1 branch7x7dbl_2:7x1 branch7x7dbl_3:1x7 branch7x7dbl_4:7x1"
+        " branch7x7dbl_5:1x7",
+        "mean branch_pool:1x1",
+    ),
+    "Mixed_7a": (
+        "branch3x3_1:1x1 branch3x3_2:3x3/",
+        "branch7x7x3_1:1x1 branch7x7x3_2:1x7 branch7x7x3_3:7x1 branch7x7x3_4:3x3/",
+        "max/",
+    ),
+    "Mixed_7b": (
+        "branch1x1:1x1",
+        "branch3x3_1:1x1 branch3x3_2a:1x3|branch3x3_2b:3x1",
+        "branch3x3dbl_1:1x1 branch3x3dbl_2:3x3 branch3x3dbl_3a:1x3|branch3x3dbl_3b:3x1",
+        "mean branch_pool:1x1",
+    ),
+}
+
+
+def layer(weights: dict[str, Tensor], name: str, x: Tensor) -> Tensor:
+    """A layer of the published network, written with functions alone."""
+    stride = 2 if name.endswith("/") else 1
+    if name == "mean":
+        return functional.avg_pool2d(x, 3, 1, 1, count_include_pad=False)
+    if name == "max/":
+        return functional.max_pool2d(x, 3, 2)
+    name, kernel = name.strip("/").split(":")
+    filters = weights[f"{name}.conv.weight"]
+    height, width = filters.shape[2:]
+    assert kernel == f"{height}x{width}"
+    padding = (height // 2, width // 2) if stride == 1 else 0
+    x = functional.conv2d(x, filters, None, stride, padding)
+    parts = ("running_mean", "running_var", "weight", "bias")
+    scaled = functional.batch_norm(x, *(weights[f"{name}.bn.{part}"] for part in parts), eps=1e-3)
+    return scaled.relu()
+
+
+@pytest.mark.parametrize("block", PUBLISHED)
+def test_blocks_are_wired_as_published(network: Inception, block: str) -> None:
+    """One of each kind, by the names of the converted weights."""
+    part = network.get_submodule(block)
+    weights, branches = part.state_dict(), []
+    inputs = weights[f"{PUBLISHED[block][0].split(':')[0]}.conv.weight"].shape[1]
+    x = torch.randn(1, inputs, 9, 9, generator=torch.Generator().manual_seed(0))
+    for names in PUBLISHED[block]:
+        y = x
+        for forked in names.split():
+            y = torch.cat([layer(weights, name, y) for name in forked.split("|")], 1)
+        branches.append(y)
+    torch.testing.assert_close(part(x), torch.cat(branches, 1), rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("block", ["Mixed_5b", "Mixed_6e", "Mixed_7b"])
 def test_means_do_not_count_the_padding(network: Inception, block: str) -> None:
     before, _ = seen(network, block)
