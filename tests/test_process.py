@@ -12,6 +12,9 @@ from fewlabel.process import EDM, VE, VP, Discrete, Process, SubVP, broadcast, f
 from fewlabel.randomness import StepRandom
 
 every_process = pytest.mark.parametrize("process", PROCESSES, ids=PROCESS_NAMES)
+with_betas = pytest.mark.parametrize(
+    "process", [*PROCESSES, VP(0.2, 9.0), SubVP()], ids=[*PROCESS_NAMES, "vp", "subvp"]
+)
 
 
 def times(process: Process) -> Tensor:
@@ -26,7 +29,7 @@ def derivative(function, t: Tensor) -> Tensor:
     return torch.autograd.grad(value.sum(), t)[0]
 
 
-@every_process
+@with_betas
 def test_drift_and_diffusion_follow_from_alpha_and_sigma(process: Process) -> None:
     t = times(process)
     drift = derivative(lambda t: process.alpha(t).log(), t)
@@ -35,7 +38,7 @@ def test_drift_and_diffusion_follow_from_alpha_and_sigma(process: Process) -> No
     torch.testing.assert_close(process.diffusion(t) ** 2, square, rtol=1e-12, atol=0)
 
 
-@every_process
+@with_betas
 def test_time_at_inverts_the_noise_ratio(process: Process) -> None:
     t = times(process)
     ratio = process.noise_ratio(t)
@@ -52,6 +55,21 @@ def test_the_ends_of_the_processes() -> None:
         torch.testing.assert_close(process.sigma(ends), expected, rtol=1e-12, atol=0)
     middle = ve.sigma(torch.tensor(0.5, dtype=torch.float64))
     assert middle.item() == pytest.approx(math.sqrt(0.02 * 30), rel=1e-12)
+
+
+@pytest.mark.parametrize("betas", [(0.1, 20.0), (0.5, 9.0)])
+def test_vp_has_the_variance_that_sub_vp_has_as_standard_deviation(
+    betas: tuple[float, float],
+) -> None:
+    """It is 1 − α², with α² = exp(−∫₀ᵗ β) of β from the first to the last on a straight line."""
+    vp, sub = VP(*betas), SubVP(*betas)
+    t = times(vp)
+    mean = torch.lerp(*torch.tensor(betas, dtype=torch.float64), t / 2)
+    kept = torch.exp(-t * mean)
+    for process in (vp, sub):
+        torch.testing.assert_close(process.alpha(t) ** 2, kept, rtol=1e-12, atol=0)
+    torch.testing.assert_close(vp.sigma(t) ** 2, 1 - kept, rtol=1e-12, atol=0)
+    torch.testing.assert_close(sub.sigma(t), vp.sigma(t) ** 2, rtol=1e-12, atol=0)
 
 
 @pytest.mark.parametrize(
@@ -142,6 +160,21 @@ def test_config_round_trip(process: Process) -> None:
 def test_refuses_sigmas_out_of_order(cls: type, low: float, high: float) -> None:
     with pytest.raises(UserError, match="0 < sigma_min < sigma_max"):
         cls(sigma_min=low, sigma_max=high)
+
+
+@pytest.mark.parametrize("cls", [VP, SubVP])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *({"beta_min": value} for value in (0.0, -1.0, 20.0, 30.0, math.nan)),
+        *({"beta_max": value} for value in (0.1, math.inf, math.nan)),
+        *({"epsilon": value} for value in (0.0, 1.0, math.nan)),
+    ],
+    ids=str,
+)
+def test_refuses_betas_and_times_out_of_order(cls: type, wrong: dict[str, float]) -> None:
+    with pytest.raises(UserError, match=f"process {cls.name}: .*0 < beta_min < beta_max and"):
+        cls(**wrong)
 
 
 @pytest.mark.parametrize(
