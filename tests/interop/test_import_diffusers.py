@@ -165,6 +165,22 @@ def test_what_cannot_be_imported(cli: Cli, tmp_path: Path) -> None:
     refused("quadratic", options=("--set", "beta_schedule=quadratic"))
     refused("beta_end=wide", "give a number", options=("--set", "beta_end=wide"))
     refused("flow", "prediction_type", options=("--set", "prediction_type=flow"))
+    for name, change, reason in (
+        *(
+            ("model_index.json", {part: ["diffusers", "Model"]}, "makes images by itself")
+            for part in ("vae", "vqvae", "text_encoder")
+        ),
+        (
+            "scheduler/scheduler_config.json",
+            {"rescale_betas_zero_snr": True},
+            "without any signal",
+        ),
+        ("unet/config.json", {"time_embedding_type": "learned"}, "whole timesteps alone"),
+    ):
+        before = (folder / name).read_text()
+        changed_json(folder / name, **change)
+        refused(reason)
+        (folder / name).write_text(before)
     weights, config = folder / WEIGHTS, folder / "unet" / "config.json"
     whole, kept = weights.read_bytes(), config.read_text()
     weights.write_bytes(whole[: len(whole) // 2])
