@@ -2,8 +2,10 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import (
@@ -91,6 +93,26 @@ def test_images_get_the_size_that_the_model_sees_after_cropping(tmp_path: Path) 
         extractor.read(torch.ones(1, 3, 64, 64) * 0.3)[0], extractor.read(flat)[0]
     )
     assert extractor.read(twice)[0].shape == expected.shape
+
+
+def test_images_are_resized_as_pillow_does(tmp_path: Path) -> None:
+    """Bicubic and antialiased: a checkerboard of pixels becomes grey, edges do not overshoot."""
+    net = ResNetModel(ResNetConfig(embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1]))
+    size = {"height": 12, "width": 20}
+    extractor = transformers_extractor(saved(net, tmp_path / "resnet", size=size))
+    seen: list[Tensor] = []
+    extractor.network.model.register_forward_pre_hook(
+        lambda module, args, named: seen.append(named["pixel_values"]), with_kwargs=True
+    )
+    x = images(side=50)[:, :, :33].sign()
+    x[0] = (torch.arange(33)[:, None] + torch.arange(50)) % 2 * 2 - 1
+    x[1] = torch.where(torch.arange(50) < 25, -1.0, 1.0)
+    extractor.read(x)
+    pictures = [Image.fromarray(channel.numpy()) for channel in x.flatten(0, 1)]
+    resized = [np.asarray(p.resize((20, 12), Image.Resampling.BICUBIC)) for p in pictures]
+    expected = torch.from_numpy(np.stack(resized)).clamp(-1, 1).reshape(3, 3, 12, 20)
+    torch.testing.assert_close(seen[0], normalised(expected), rtol=1e-4, atol=1e-4)
+    assert expected[0].abs().max() < 0.2
 
 
 def test_maps_are_averaged_and_of_two_towers_the_seeing_one_is_taken(tmp_path: Path) -> None:
