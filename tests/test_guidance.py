@@ -249,6 +249,7 @@ def test_the_classifier_alone_is_internal_plus_likelihood_score(process: Process
         (math.nan, None, "scale nan is not a finite number"),
         (1.0, (math.nan, 0.5), r"interval \(nan, 0\.5\) is empty"),
         (1.0, (0.6, 0.5), r"interval \(0\.6, 0\.5\) is empty"),
+        (1.0, (-0.1, 0.5), r"interval \(-0\.1, 0\.5\) is empty or begins below 0"),
     ],
 )
 def test_every_kind_refuses(

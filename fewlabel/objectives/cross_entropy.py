@@ -94,12 +94,22 @@ class AdversarialCrossEntropy(Term):
         for _ in range(self.steps):
             gradient = input_grad(
                 lambda x: self.classifier(x, noisy.t),
-                lambda f: -chosen_log_prob(f, y),
+                lambda f: _log_odds_against(f, y),
                 noisy.x + delta,
             )
             delta = delta + 2 * limit / self.steps * gradient / _norms(gradient)
             delta = delta * torch.clamp(limit / _norms(delta), max=1)
         return delta.detach()
+
+
+def _log_odds_against(logits: Tensor, y: Tensor) -> Tensor:
+    """The log of the odds against y, log Σ_{k≠y} exp f_k − f_y, (B,).
+
+    −log p_y is its softplus and grows in the same direction, but where p_y is near 1 the gradient
+    of −log p_y is a difference that has lost its digits.
+    """
+    others = logits.scatter(-1, y[:, None], -torch.inf).logsumexp(-1)
+    return others - logits.gather(-1, y[:, None]).squeeze(-1)
 
 
 def _norms(x: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import DDIMPipeline
+from diffusers import DDIMPipeline, FlowMatchEulerDiscreteScheduler
 from interop_cases import SIZE, changed_json, ddim_folder, images, unet, ve_folder
 from safetensors.torch import load_file, save_file
 
@@ -213,6 +213,9 @@ def test_a_scheduler_of_another_kind_is_refused(tmp_path: Path) -> None:
     ve_folder(tmp_path / "a")
     changed_json(tmp_path / "a/scheduler/scheduler_config.json", _class_name="KarrasVeScheduler")
     with pytest.raises(UserError, match="KarrasVeScheduler"):
+        imported(tmp_path / "a", tmp_path / "run")
+    FlowMatchEulerDiscreteScheduler().save_pretrained(tmp_path / "a/scheduler")
+    with pytest.raises(UserError, match="the scheduler FlowMatchEulerDiscreteScheduler"):
         imported(tmp_path / "a", tmp_path / "run")
 
 

@@ -126,8 +126,8 @@ def test_the_attack_of_three_classes_comes_close_to_the_worst_of_the_ball() -> N
 @pytest.mark.parametrize("steps", [1, 3])
 @pytest.mark.parametrize(
     ("weights", "batch"),
-    [(TWO / 4, points(64)), (PIXELS, images(16))],
-    ids=["points", "images"],
+    [(TWO, points(64)), (4 * TWO, points(64)), (PIXELS, images(16))],
+    ids=["points", "sure of points", "images"],
 )
 def test_the_attack_of_two_classes_is_the_closed_form(
     weights: Tensor, batch: Batch, steps: int, process: Process
