@@ -340,7 +340,8 @@ def find_device(name: str | None) -> torch.device:
     if device.type == "cuda" and not gpu:
         raise UserError(f"device {name!r}: this machine has no such GPU; give cpu")
     if device.type == "cuda":
-        torch.cuda.set_device(device if device.index is not None else torch.cuda.current_device())
+        if device.index is not None:  # training goes by the current one
+            torch.cuda.set_device(device)
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     return launched.device_of_process(name == "cpu") if launched.number() > 1 else device
 
