@@ -1,10 +1,17 @@
 import math
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from moons_cases import ExactClassifier, ExactScores, SureClassifier, few_moons
 
-from fewlabel.experiments.few_label_moons import Effort, reproduce_few_label_moons
+from fewlabel.data import draw_splits
+from fewlabel.data.moons import load_moons
+from fewlabel.experiments import few_label_moons
+from fewlabel.experiments.few_label_moons import PROCESS, Effort, reproduce_few_label_moons
+from fewlabel.methods import METHODS
 
 KEYS = {"method", "n_labels", "draw", "metric", "sigma", "value"}
 SHORT = Effort(
@@ -65,6 +72,58 @@ def test_leaves_a_table_and_a_figure(short: tuple[Path, dict]) -> None:
     out, document = short
     assert Path(document["figure"]).stat().st_size > 10_000
     assert "| cfg-all |" in (out / "table.md").read_text()
+
+
+@pytest.fixture(scope="module")
+def exact(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The document of exact scores: cg has an exact classifier, cg-ls one that guides nowhere."""
+    mixture, data = few_moons(100), load_moons()
+    scores = ExactScores(mixture, PROCESS)
+    classifiers = {"cg": ExactClassifier(mixture, PROCESS), "cg-ls": SureClassifier()}
+
+    def run(out: Path, method: str, **how: Any) -> SimpleNamespace:
+        return SimpleNamespace(
+            method=METHODS[method],
+            score_model=scores,
+            classifier=classifiers.get(method),
+            folder=SimpleNamespace(path=out),
+            dataset=data,
+            splits=draw_splits(data, how.get("labels", "all"), 0),
+        )
+
+    few = Effort(("cg", "cg-ls", "cfg-all"), (10,), 1, points=400, samples=2, sampler_steps=2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(few_label_moons, "finished_run", run)
+        patch.setattr(few_label_moons, "moons_mixture", lambda: mixture)
+        patch.setattr(few_label_moons, "moons_overview", lambda *what: None)
+        return reproduce_few_label_moons(tmp_path_factory.mktemp("exact"), few)
+
+
+def test_exact_scores_have_no_error(exact: dict[str, Any]) -> None:
+    for rows, levels in ((exact["rows"], 3), (exact["by_noise"], 8)):
+        errors = [r["value"] for r in rows if r["metric"][:2] == "D_" and r["method"] != "cg-ls"]
+        assert len(errors) == 2 * 3 * levels
+        assert max(errors) < 1e-4
+        missed = {(r["metric"], r["sigma"]): r["value"] for r in rows if r["method"] == "cg-ls"}
+        for sigma in {sigma for _, sigma in missed}:  # the likelihood score, all of it
+            assert missed["D_P", sigma] == pytest.approx(missed["D_L", sigma], abs=1e-4)
+            assert missed["D_S", sigma] < 1e-4
+        assert all(missed["D_L", sigma] > 0.01 for sigma in (3.0, 7.5))
+
+
+def test_an_exact_classifier_is_as_right_as_bayes_rule_and_calibrated(
+    exact: dict[str, Any],
+) -> None:
+    found = {(r["method"], r["metric"], r["sigma"]): r["value"] for r in exact["rows"]}
+    for sigma in (1.0, 3.0, 7.5):
+        best = exact["bayes_accuracy"][f"{sigma:g}"]
+        assert found["cg", "accuracy", sigma] == best
+        assert found["cfg-all", "accuracy", sigma] == pytest.approx(best, abs=0.03)
+        assert found["cg", "ECE", sigma] < 0.05
+        assert found["cfg-all", "ECE", sigma] < 0.05
+        right = found["cg-ls", "accuracy", sigma]  # sure of one class: right as often as it comes
+        assert right == pytest.approx(0.5, abs=0.08)
+        assert found["cg-ls", "ECE", sigma] == pytest.approx(1 - right)
 
 
 @pytest.mark.parametrize(

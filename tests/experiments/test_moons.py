@@ -2,44 +2,29 @@
 
 import pytest
 import torch
-from torch import Tensor
+from moons_cases import ExactScores, few_moons
 
 from fewlabel.experiments.moons import (
     Entry,
     class_probabilities,
     draw_points,
     estimated_fields,
-    moons_mixture,
 )
 from fewlabel.metrics.score_error import exact_fields, noisy_points
-from fewlabel.oracle import GaussianMixture, point_cloud
+from fewlabel.oracle import GaussianMixture
 from fewlabel.process import VE
 
 PROCESS = VE(0.1, 20.0)
 
 
-class ExactScores:
-    """The exact scores of the moons in the place of a conditional score model."""
-
-    process = PROCESS
-
-    def __init__(self, mixture: GaussianMixture) -> None:
-        self.prior, self.of_class = mixture.score(PROCESS), mixture.class_score(PROCESS)
-
-    def __call__(self, x: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
-        return self.prior(x, t) if y is None else self.of_class(x, t, y)
-
-
 @pytest.fixture(scope="module")
 def mixture() -> GaussianMixture:
-    """Every twentieth point of the moons."""
-    moons = moons_mixture()
-    return point_cloud(moons.means[::20], moons.classes[::20])
+    return few_moons(20)
 
 
 @pytest.fixture(scope="module")
 def entry(mixture: GaussianMixture) -> Entry:
-    return Entry(ExactScores(mixture), None, "classifier-free")  # type: ignore[arg-type]
+    return Entry(ExactScores(mixture, PROCESS), None, "classifier-free")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("sigma", "off"), [(3.0, 2.0), (7.5, 0.3)])
