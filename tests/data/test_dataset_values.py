@@ -7,6 +7,7 @@ from sklearn import datasets
 
 from fewlabel.data import Dataset, load_digits
 from fewlabel.data import dataset as dataset_module
+from fewlabel.data.moons import load_moons
 
 
 def test_digits_are_those_of_scikit_learn_in_order() -> None:
@@ -19,6 +20,16 @@ def test_digits_are_those_of_scikit_learn_in_order() -> None:
     np.testing.assert_allclose(restored.reshape(3, 64), values[indices], atol=8 / 255 + 1e-6)
     np.testing.assert_array_equal(digits.labels, classes)
     assert [digits.class_names[k] for k in digits.labels[:3]] == ["0", "1", "2"]
+
+
+def test_moons_are_those_of_scikit_learn_centred_and_twenty_times_as_large() -> None:
+    points, classes = datasets.make_moons(10_000, shuffle=False, noise=None)
+    moons = load_moons()
+    np.testing.assert_allclose(moons.values, 20 * (points - points.mean(0)), atol=1e-5)
+    np.testing.assert_array_equal(moons.labels, classes)
+    assert abs(moons.values).max(0).tolist() == pytest.approx([30, 15], rel=1e-4)
+    above = [moons.values[moons.labels == k, 1].mean() > 0 for k in range(2)]
+    assert dict(zip(moons.class_names, above, strict=True)) == {"upper": True, "lower": False}
 
 
 def test_examples_cover_the_range_and_keep_the_order_asked_for() -> None:
