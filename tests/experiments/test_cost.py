@@ -6,10 +6,17 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
+from fewlabel import guidance, samplers
 from fewlabel.errors import UserError
 from fewlabel.experiments.cost import estimate_comparison
 from fewlabel.experiments.grid import grid
+from fewlabel.methods import METHODS
+from fewlabel.models import build_classifier, build_score_model
 from fewlabel.training.estimate import GPUS, UTILISATION, step_cost
 from fewlabel.training.plan import plan
 
@@ -61,17 +68,35 @@ def test_labels_that_spread_along_a_score_model_cost_that_model_too(
     assert [stage["stage"] for stage in rows[1]["stages"]] == ["score"]  # and one of its own
 
 
-def test_a_sample_costs_what_its_sampler_evaluates(tiny: tuple[str, ...]) -> None:
-    """Predictor–corrector evaluates twice a step between the times, and once to denoise."""
+@pytest.mark.parametrize(
+    ("method", "sampler", "steps", "precision"),
+    [("cg", "ddim", 6, "no"), ("cfg-all", "ddim", 6, "no"), ("cg", "pc", 4, "bf16")],
+)
+def test_a_sample_costs_what_pytorch_counts_while_it_is_drawn(
+    tiny: tuple[str, ...], method: str, sampler: str, steps: int, precision: str
+) -> None:
+    how = {"overrides": (*tiny, f"precision={precision}")}
+    asked = grid("digits", methods=[method], sampler=sampler, steps=steps, **how, **GIVEN)
+    row = estimate_comparison(asked, "a100")["rows"][-1]
+    config = plan("digits", options={"method": method, "labels": "all"}, **how).config
+    score = build_score_model(config, 10 * METHODS[method].conditional)
+    classifier = build_classifier(config, 10).requires_grad_(False)
 
-    def hours(sampler: str, steps: int) -> float:
-        asked = grid(
-            "digits", methods=["cg"], overrides=tiny, sampler=sampler, steps=steps, **GIVEN
-        )
-        return estimate_comparison(asked, "a100")["rows"][1]["sampling_hours"]
+    def likelihood(x: Tensor, t: Tensor, y: Tensor) -> Tensor:
+        """As a step backward, which the counter knows."""
+        x = x.clone().requires_grad_()
+        with torch.enable_grad():
+            classifier.log_prob(x, t).gather(1, y[:, None]).sum().backward()
+        return x.grad
 
-    assert hours("pc", 11) == pytest.approx(hours("ddim", 21))
-    assert hours("ddim", 41) == pytest.approx(hours("ddim", 21) * 41 / 21)
+    labels, kind = torch.tensor([0, 1, 2]), METHODS[method].guidance
+    guided = guidance.of_kind(kind, score, likelihood, labels, 3.0)
+    math = sdpa_kernel(SDPBackend.MATH)  # what CPUs take instead is not counted
+    with math, FlopCounterMode(display=False) as counter:
+        samplers.sample(guided, score.process, (3, *config.shape), sampler, steps)
+    peak = {"no": GPUS["a100"].single, "bf16": GPUS["a100"].half}[precision]
+    seconds = row["samples"] * counter.get_total_flops() / 3 / (peak * 1e12 * UTILISATION)
+    assert row["sampling_hours"] == pytest.approx(seconds / 3600)
 
 
 def test_a_dry_run_of_the_command_checks_and_writes_nothing(
