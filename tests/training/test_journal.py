@@ -10,7 +10,7 @@ import torch
 from PIL import Image, ImageChops
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from fewlabel import samplers
+from fewlabel import guidance, samplers
 from fewlabel.errors import Interrupted, UserError
 from fewlabel.pictures.grid import image_grid
 from fewlabel.run import Run
@@ -76,15 +76,27 @@ def test_the_time_spent_is_that_of_all_sessions(watched: Run) -> None:
     assert spent == sorted(spent)
 
 
-@pytest.mark.parametrize(("data", "method"), [("digits", "cfg-all"), ("moons", "cg")])
-def test_sheets_of_classes_and_of_points(
-    tmp_path: Path, tiny: tuple[str, ...], data: str, method: str
+def test_sheets_of_a_conditional_model_show_the_classes_in_turn(
+    tmp_path: Path, tiny: tuple[str, ...]
 ) -> None:
-    overrides = [*tiny, "score.sheet_every=2"]
-    if data == "moons":
-        overrides = ["score.sheet_every=2", "score.fit.batch=16", "classifier.fit.batch=16"]
+    learnt = ("score.sheet_every=2", "score.fit.warmup=0", "score.fit.learning_rate=0.1")
+    values = {"labels": 0.05, "steps": 2, "overrides": [*tiny, *learnt], "device": "cpu"}
+    run = train("digits", method="cfg-all", out=tmp_path, **values)
+    model, of_sheet = run.score_model, tmp_path / "sheets" / "step-00000002.png"
+    same = []
+    for first in (0, 1):
+        score = guidance.conditional(model, (first + torch.arange(16)) % 10)
+        x = samplers.sample(score, model.process, (16, 1, 8, 8), steps=12, seed=0).clamp(-1, 1)
+        expected = image_grid(x, tmp_path / "expected.png", "step 00000002")
+        with Image.open(of_sheet) as ours, Image.open(expected) as theirs:
+            same.append(ImageChops.difference(ours, theirs).getbbox() is None)
+    assert same == [True, False]  # so the labels are those, not the next ones
+
+
+def test_sheets_of_points(tmp_path: Path) -> None:
+    overrides = ["score.sheet_every=2", "score.fit.batch=16", "classifier.fit.batch=16"]
     values = {"labels": 0.05, "steps": 2, "overrides": overrides, "device": "cpu"}
-    train(data, method=method, out=tmp_path, **values)
+    train("moons", method="cg", out=tmp_path, **values)
     with Image.open(tmp_path / "sheets" / "step-00000002.png") as sheet:
         assert len(sheet.convert("L").getcolors(100_000)) > 8  # something is drawn
 
