@@ -1,10 +1,12 @@
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from moons_cases import ExactClassifier, ExactScores, SureClassifier, few_moons
 
 from fewlabel.data import draw_splits
@@ -12,6 +14,8 @@ from fewlabel.data.moons import load_moons
 from fewlabel.experiments import few_label_moons
 from fewlabel.experiments.few_label_moons import PROCESS, Effort, reproduce_few_label_moons
 from fewlabel.methods import METHODS
+from fewlabel.oracle import GaussianMixture
+from fewlabel.report.fields import Overview
 
 KEYS = {"method", "n_labels", "draw", "metric", "sigma", "value"}
 SHORT = Effort(
@@ -74,10 +78,23 @@ def test_leaves_a_table_and_a_figure(short: tuple[Path, dict]) -> None:
     assert "| cfg-all |" in (out / "table.md").read_text()
 
 
+@dataclass
+class Exact:
+    """What is told, and what is drawn."""
+
+    document: dict[str, Any]
+    shown: Overview
+
+
 @pytest.fixture(scope="module")
-def exact(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """The document of exact scores: cg has an exact classifier, cg-ls one that guides nowhere."""
-    mixture, data = few_moons(100), load_moons()
+def mixture() -> GaussianMixture:
+    return few_moons(100)
+
+
+@pytest.fixture(scope="module")
+def exact(mixture: GaussianMixture, tmp_path_factory: pytest.TempPathFactory) -> Exact:
+    """Of exact scores: cg has an exact classifier, cg-ls one that guides nowhere."""
+    data, shown = load_moons(), []
     scores = ExactScores(mixture, PROCESS)
     classifiers = {"cg": ExactClassifier(mixture, PROCESS), "cg-ls": SureClassifier()}
 
@@ -95,12 +112,13 @@ def exact(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(few_label_moons, "finished_run", run)
         patch.setattr(few_label_moons, "moons_mixture", lambda: mixture)
-        patch.setattr(few_label_moons, "moons_overview", lambda *what: None)
-        return reproduce_few_label_moons(tmp_path_factory.mktemp("exact"), few)
+        patch.setattr(few_label_moons, "moons_overview", lambda what, path: shown.append(what))
+        document = reproduce_few_label_moons(tmp_path_factory.mktemp("exact"), few)
+    return Exact(document, *shown)
 
 
-def test_exact_scores_have_no_error(exact: dict[str, Any]) -> None:
-    for rows, levels in ((exact["rows"], 3), (exact["by_noise"], 8)):
+def test_exact_scores_have_no_error(exact: Exact) -> None:
+    for rows, levels in ((exact.document["rows"], 3), (exact.document["by_noise"], 8)):
         errors = [r["value"] for r in rows if r["metric"][:2] == "D_" and r["method"] != "cg-ls"]
         assert len(errors) == 2 * 3 * levels
         assert max(errors) < 1e-4
@@ -111,12 +129,10 @@ def test_exact_scores_have_no_error(exact: dict[str, Any]) -> None:
         assert all(missed["D_L", sigma] > 0.01 for sigma in (3.0, 7.5))
 
 
-def test_an_exact_classifier_is_as_right_as_bayes_rule_and_calibrated(
-    exact: dict[str, Any],
-) -> None:
-    found = {(r["method"], r["metric"], r["sigma"]): r["value"] for r in exact["rows"]}
+def test_an_exact_classifier_is_as_right_as_bayes_rule_and_calibrated(exact: Exact) -> None:
+    found = {(r["method"], r["metric"], r["sigma"]): r["value"] for r in exact.document["rows"]}
     for sigma in (1.0, 3.0, 7.5):
-        best = exact["bayes_accuracy"][f"{sigma:g}"]
+        best = exact.document["bayes_accuracy"][f"{sigma:g}"]
         assert found["cg", "accuracy", sigma] == best
         assert found["cfg-all", "accuracy", sigma] == pytest.approx(best, abs=0.03)
         assert found["cg", "ECE", sigma] < 0.05
@@ -124,6 +140,18 @@ def test_an_exact_classifier_is_as_right_as_bayes_rule_and_calibrated(
         right = found["cg-ls", "accuracy", sigma]  # sure of one class: right as often as it comes
         assert right == pytest.approx(0.5, abs=0.08)
         assert found["cg-ls", "ECE", sigma] == pytest.approx(1 - right)
+
+
+def test_the_fields_of_the_figure_are_those_of_the_upper_class(
+    exact: Exact, mixture: GaussianMixture
+) -> None:
+    x, t = exact.shown.grid, PROCESS.time_at(torch.tensor(7.5))
+    likelihood = mixture.likelihood_score(PROCESS)(x, t, torch.tensor(0))
+    for name, found in exact.shown.fields.items():
+        assert found is not None
+        expected = 0 * likelihood if name == "cg-ls" else likelihood
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
+    assert exact.shown.fields.keys() == {"exact", "cg", "cg-ls", "cfg-all"}
 
 
 @pytest.mark.parametrize(
