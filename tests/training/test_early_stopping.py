@@ -117,6 +117,27 @@ def test_a_run_that_stopped_early_is_finished_and_uses_its_best_weights(
         train(config=early.folder.path / "config.yaml", out=early.folder.path, device="cpu")
 
 
+def test_a_score_model_that_stopped_early_is_shared_with_its_best_weights(
+    tmp_path: Path, tiny: tuple[str, ...]
+) -> None:
+    early = {"patience": 1, "validate_every": 1, "warmup": 0, "learning_rate": 1.0}
+    source = train(
+        "digits", method="uncond", steps=9, out=tmp_path / "source", device="cpu",
+        overrides=[*tiny, *(f"score.fit.{key}={value}" for key, value in early.items())],
+    )  # fmt: skip
+    checkpoints = source.folder.checkpoints("score")
+    (best, folder), (last, newest) = checkpoints.best(), checkpoints.newest()
+    assert best < last < 9
+    sharer = train(
+        "digits", method="cg", labels=0.05, score=source.folder.path, out=tmp_path / "sharer",
+        overrides=tiny, steps=1, device="cpu",
+    )  # fmt: skip
+    used = sharer.score_model.state_dict()
+    kept, others = (load_file(path / "ema.safetensors") for path in (folder, newest))
+    assert all(torch.equal(used[key], kept[key]) for key in kept)
+    assert not all(torch.equal(used[key], others[key]) for key in others)
+
+
 def test_best_weights_that_are_damaged_give_way_to_the_newest(
     early: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
