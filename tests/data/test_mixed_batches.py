@@ -1,4 +1,4 @@
-"""Batches whose labelled rows are balanced by class, or a set share of the rows."""
+"""Batches whose labelled rows are balanced by class, or a set share of the rows; of processes."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import torch
 from data_cases import MakeDataset, Refuses
 from torch import Tensor
 
-from fewlabel.batch import Batch, Part
+from fewlabel.batch import Part
 from fewlabel.data import Batches, Dataset, Splits, draw_splits
 
 COUNTS = (300, 40, 8)
@@ -89,7 +89,7 @@ def test_both_together(dataset: Dataset, splits: Splits) -> None:
     assert [labels.count(label) for label in (-1, 0, 1, 2)] == [180, 20, 20, 20]
 
 
-SETTINGS = [(True, None), (False, 0.3), (True, 0.3)]
+SETTINGS = [(False, None), (True, None), (False, 0.3), (True, 0.3)]
 
 
 @pytest.mark.parametrize(("balance", "share"), SETTINGS)
@@ -97,19 +97,18 @@ SETTINGS = [(True, None), (False, 0.3), (True, 0.3)]
 def test_rows_of_all_processes_are_the_batch_of_one(
     world: int, balance: bool, share: float | None, dataset: Dataset, splits: Splits
 ) -> None:
-    mixed = {"balance": balance, "labelled_share": share}
+    beliefs = torch.rand(len(dataset), 3, generator=torch.Generator().manual_seed(0))
+    mixed = {"balance": balance, "labelled_share": share, "beliefs": beliefs}
     whole = {part: world * n for part, n in SIZES.items()}
     alone = Batches(dataset, splits, whole, 3, **mixed)
     together = [Batches(dataset, splits, SIZES, 3, rank, world, **mixed) for rank in range(world)]
     for step in np.random.default_rng(0).permutation(40).tolist():  # resumed anywhere
         shares = [source.at(step) for source in together]
         for part, batch in alone.at(step).items():
-            joined = Batch(
-                torch.cat([one[part].x for one in shares]),
-                torch.cat([one[part].y for one in shares]),
-            )
-            assert torch.equal(joined.x, batch.x)
-            assert torch.equal(joined.y, batch.y)
+            for key in ("x", "y", "q"):
+                joined = torch.cat([getattr(one[part], key) for one in shares])
+                assert torch.equal(joined, getattr(batch, key))
+            assert torch.equal(batch.q, beliefs[index_of(batch.x)])
 
 
 @pytest.mark.parametrize(("balance", "share"), SETTINGS)

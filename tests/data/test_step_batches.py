@@ -81,24 +81,6 @@ def test_a_batch_is_a_function_of_seed_and_step(dataset: Dataset, splits: Splits
     assert all(index_of(other[part].x) != index_of(expected[0][part].x) for part in PARTS)
 
 
-@pytest.mark.parametrize("world", [2, 3])
-def test_rows_of_all_processes_are_the_batch_of_one(
-    world: int, dataset: Dataset, splits: Splits
-) -> None:
-    alone = Batches(dataset, splits, {p: world * n for p, n in SIZES.items()}, seed=0)
-    together = [Batches(dataset, splits, SIZES, 0, rank, world) for rank in range(world)]
-    for step in range(40):
-        shares = [source.at(step) for source in together]
-        joined = {
-            part: Batch(
-                torch.cat([share[part].x for share in shares]),
-                torch.cat([share[part].y for share in shares]),
-            )
-            for part in SIZES
-        }
-        assert_equal(joined, alone.at(step))
-
-
 def test_a_part_without_examples_is_refused(dataset: Dataset, refuses: Refuses) -> None:
     everything = {
         **draw_splits(dataset, "all", 0).to_json(),
