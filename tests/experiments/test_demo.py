@@ -1,13 +1,20 @@
 import json
+import re
 import shutil
+import sys
+from collections.abc import Callable
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
+from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from fewlabel.cli import main
 from fewlabel.errors import UserError
 from fewlabel.experiments import demo
 from fewlabel.metrics import fid, intra
@@ -15,7 +22,7 @@ from fewlabel.metrics.judge import train_judge
 from fewlabel.run import Run, load
 from fewlabel.training.train import train
 
-LABELS, OVERRIDES = "2/class", ("classifier.fit.steps=7",)
+LABELS, OVERRIDES = "2/class", ["classifier.fit.steps=7"]
 
 
 @dataclass
@@ -49,7 +56,11 @@ def shown(
         patch.setattr(demo, "_SCALES", (1.0, 3.0))
         patch.setattr(demo, "_PER_CLASS_TO_CHOOSE", 10)
         patch.setattr(demo, "_PER_CLASS", 12)
-        shown.document = demo.run_demo(shown.out, "digits", LABELS, OVERRIDES)
+        told = ["--labels", LABELS, "--out", str(shown.out), "--set", *OVERRIDES, "--json"]
+        patch.setattr(sys, "argv", ["fewlabel", "demo", "digits", *told])
+        with redirect_stdout(StringIO()) as said, pytest.raises(SystemExit, match="0"):
+            main()
+    shown.document = json.loads(said.getvalue())
     assert shown.document == json.loads((shown.out / "table.json").read_text())
     return shown
 
@@ -132,6 +143,19 @@ def test_the_page_tells_the_figures_and_the_next_step(document: dict[str, Any]) 
         assert expected in text.said
     assert all(command in text.said for command in document["next"])
     assert Path(document["grid"]).is_file()
+
+
+def test_the_command_prints_the_figures_and_the_next_step(
+    document: dict[str, Any], cli: Callable[..., SimpleNamespace], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(demo, "run_demo", lambda *what: document)
+    lines = cli("demo").out.splitlines()
+    for row in document["rows"]:
+        where = rf"{row['method']} +scale {row['scale']:g} +{row['metric']} "
+        (line,) = (line for line in lines if re.match(where, line))
+        assert line.endswith(f" {row['value']:.3f}  [{row['low']:.3f}, {row['high']:.3f}]")
+    assert {f"grid    {document['grid']}", f"report  {document['report']}"} <= {*lines}
+    assert {f"  {command}" for command in document["next"]} <= {*lines}
 
 
 def test_a_folder_of_other_data_is_refused(finished_run: Run, tmp_path: Path) -> None:
