@@ -110,6 +110,20 @@ def test_killed_while_a_checkpoint_of_the_classifier_is_written(
     assert {path.name for path in case.out.rglob(".*")} == {".lock"}
 
 
+def test_killed_before_its_configuration_was_written(
+    finished_run: Run, cli: Cli, tiny_train: Arguments, tmp_path: Path
+) -> None:
+    (tmp_path / ".lock").touch()
+    (tmp_path / ".config-0123abcd.yaml").write_text("half")
+    shutil.copy(finished_run.folder.path / "labels.json", tmp_path)
+    done = cli(*tiny_train(tmp_path, "--method", "cg", "--steps", "1"))
+    assert done.status == 0, done.err
+    folder = RunFolder(tmp_path)
+    assert folder.is_finished(folder.read_config())
+    assert folder.read_splits().to_json() == finished_run.splits.to_json()
+    assert {path.name for path in tmp_path.rglob(".*")} == {".lock"}
+
+
 def test_sigterm_leaves_a_checkpoint_at_the_step_under_way(
     interrupted: dict[str, SimpleNamespace], finished_run: Run, cli: Cli, tiny_train: Arguments
 ) -> None:
