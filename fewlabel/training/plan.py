@@ -248,7 +248,7 @@ def _say_once(text: str) -> None:
 def _differing(asked: Mapping[str, Any], shared: Mapping[str, Any]) -> list[str]:
     """The keys of the score model for which something else was asked."""
     wanted = flat({key: asked[key] for key in shared if key in asked and key != "score_from"})
-    has = flat(dict(shared))
+    has = {key: list(v) if isinstance(v, tuple) else v for key, v in flat(shared).items()}
     return [key for key in wanted if key in has and has[key] != wanted[key] and ".fit." not in key]
 
 

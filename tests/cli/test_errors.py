@@ -189,6 +189,9 @@ def test_settings_that_the_shared_score_model_has_otherwise_are_named(
     ended = cli("train", "digits", "--score", shared, "--out", tmp_path / "run", *asked)
     assert ended.status == 0
     assert f"note: process.sigma_max: as {shared} has it" in ended.err
+    same = ("--set", f"score.widths={[*finished_run.config.score.widths]}", "--dry-run")
+    ended = cli("train", "digits", "--score", shared, "--out", tmp_path / "run", *same)
+    assert "note: score" not in ended.err
 
 
 def test_train_into_a_finished_run(cli: Cli, copied_run: Path, tiny_train: Arguments) -> None:

@@ -67,7 +67,8 @@ def test_the_configuration_keeps_what_train_was_told(
     cli: Cli, finished_run: Run, tiny_train: Callable[..., list[str]], tmp_path: Path
 ) -> None:
     folder = finished_run.folder.path
-    told = ["--teacher", f"features:{folder}", "--balance", "--seed", "3", "--labels", "4/class"]
+    told = ["--teacher", f"features:{folder}", "--seed", "3", "--labels", "4/class"]
+    told += ["--balance", "--set", "classifier.fit.labelled_share=0.5"]
     done = cli(*tiny_train(tmp_path / "run", "--score", str(folder), "--steps", "1", *told))
     assert done.status == 0, done.err
     config = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())

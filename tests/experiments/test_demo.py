@@ -71,7 +71,7 @@ def document(shown: Demo) -> dict[str, Any]:
 
 
 def test_both_methods_train_alike_and_share_the_score_model(shown: Demo) -> None:
-    alike = {"labels": LABELS, "overrides": OVERRIDES, "exist_ok": True}
+    alike = {"labels": LABELS, "overrides": OVERRIDES, "exist_ok": True, "size": None}
     cg, lpg = (shown.out / method for method in ("cg", "lpg"))
     assert shown.trained == [
         ("digits", cg, {"method": "cg", "score": None, **alike}),
