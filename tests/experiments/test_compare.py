@@ -2,11 +2,11 @@
 
 import html
 import json
+import pickle
 import shlex
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -43,28 +43,19 @@ class Compared:
 @pytest.fixture(scope="module")
 def compared(protocol: Protocol, tmp_path_factory: pytest.TempPathFactory) -> Compared:
     folder = tmp_path_factory.mktemp("compared")
-    out, script, twice = folder / "out", folder / "compare.py", asked(protocol, seeds=2)
+    out, grid, twice = folder / "out", folder / "grid", asked(protocol, seeds=2)
     Results.open(out, protocol)
     taken = out / "runs" / Cell("cg", LABELS, 1, 1).folder
     taken.parent.mkdir(parents=True)
     taken.write_text("in the way")
-    script.write_text(
-        "from pathlib import Path\n"
-        "from fewlabel.experiments.compare import run_comparison\n"
-        "from fewlabel.experiments.grid import Grid\n"
-        "from fewlabel.experiments.compare_cells import Protocol\n"
-        "if __name__ == '__main__':\n"
-        f"    run_comparison(Path({str(out)!r}), {twice!r})\n"
-    )
-    process = subprocess.Popen([sys.executable, str(script)], stderr=subprocess.DEVNULL)
-    while not (out / "results.jsonl").exists():
-        assert process.poll() is None
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    grid.write_bytes(pickle.dumps(twice))
+    command = [sys.executable, Path(__file__).with_name("killed_compare.py"), out, "2", grid]
+    ended = subprocess.run(command, stderr=subprocess.DEVNULL, timeout=300, check=False)
+    assert ended.returncode == -signal.SIGKILL
     text = (out / "results.jsonl").read_text()
     assert text.endswith("\n")
-    before = [json.loads(line) for line in text.splitlines()]
+    before = [json.loads(line) | {"kept": True} for line in text.splitlines()]  # a mark
+    (out / "results.jsonl").write_text("".join(json.dumps(row) + "\n" for row in before))
     return Compared(run_comparison(out, twice, jobs=2), before)
 
 
@@ -178,7 +169,8 @@ def test_the_same_command_repeats_no_finished_cell_and_tries_the_failed_one_agai
 
 def test_killed_in_the_middle_it_goes_on_with_what_was_finished(compared: Compared) -> None:
     rows = compared.results.rows
-    assert {row["split"] for row in compared.before} == {"validation"}
+    kept = {(cell_of(row).method, row["split"]) for row in compared.before}
+    assert kept == {("cg", "validation"), ("cg-sc-all", "validation")}
     assert rows[: len(compared.before)] == compared.before
     keys = ("split", "scale", "metric", "class", "sigma")
     figures = [(cell_of(row), *(row.get(key) for key in keys)) for row in rows]
