@@ -32,8 +32,8 @@ install: $(VENV)/.core  ## fewlabel, into .venv
 demo: $(VENV)/.core  ## digits, 5 % of the labels: train, compare, draw (runs/demo)
 	@$(BIN)/fewlabel demo --out runs/demo
 
-test: $(VENV)/.test  ## the tests
-	@$(BIN)/python -m pytest
+test: $(VENV)/.test  ## the tests, on every core
+	@$(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist worksteal
 
 test-slow: $(VENV)/.test  ## the tests that take minutes
 	@$(BIN)/python -m pytest -m slow
