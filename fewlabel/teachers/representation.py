@@ -104,7 +104,8 @@ def _computed(
     score: ScoreModel, dataset: Dataset, indices: NDArray[np.int64], task: Task
 ) -> Features:
     few = _few(indices)
-    done, total = 0, len(few) + len(indices)
+    all_at_once = len(few) == len(indices)
+    done, total = 0, len(indices) if all_at_once else len(few) + len(indices)
 
     def seen(which: NDArray[np.int64]) -> Iterator[list[Tensor]]:
         nonlocal done
@@ -113,7 +114,8 @@ def _computed(
             done += len(levels[0])
             task.set(done, total)
 
-    some = [torch.cat(level) for level in zip(*seen(few), strict=True)]
+    looks = list(seen(few))
+    some = [torch.cat(level) for level in zip(*looks, strict=True)]
     spreads = [level.std() for level in some]
 
     def joined(levels: Sequence[Tensor]) -> Features:
@@ -121,7 +123,8 @@ def _computed(
         return torch.cat([level / spread for level, spread in each], 1).numpy()
 
     reduce = half_whitening(joined(some), _DIRECTIONS)
-    return np.concatenate([reduce(joined(levels)) for levels in seen(indices)])
+    every = looks if all_at_once else seen(indices)
+    return np.concatenate([reduce(joined(levels)) for levels in every])
 
 
 def _levels(

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from torch.nn import functional
 
 from fewlabel.data import open_dataset
@@ -111,9 +112,9 @@ def test_features_are_computed_once_for_the_same_weights_and_examples(finished_r
     run, indices = finished_run, finished_run.splits.train[:40]
     looks = 0
 
-    def look(*_: object) -> None:
+    def look(_: object, inputs: tuple[Tensor, ...], output: object) -> None:
         nonlocal looks
-        looks += 1
+        looks += len(inputs[0])
 
     def found(score: ScoreModel, which: NDArray[np.int64]) -> tuple[NDArray[np.float32], bool]:
         before = looks
@@ -123,6 +124,7 @@ def test_features_are_computed_once_for_the_same_weights_and_examples(finished_r
     score.network.register_forward_hook(look)
     first, computed = found(score, indices)
     assert computed
+    assert looks == len(indices)  # each image once
     again, computed = found(score, indices)
     assert not computed
     assert np.array_equal(first, again)
