@@ -86,7 +86,7 @@ def train(
     gpu: Gpu = "a100",
     as_json: Json = False,
 ) -> None:
-    """Train a score model on all data and a classifier on the few labels.
+    """Train a score model on all data, and a classifier from the few labels.
 
     Stopped or killed, the same command goes on from the last checkpoint.
 

@@ -162,10 +162,11 @@ def check_data(
             where = f"{'in' if inside else 'outside'} the validation split"
             listed = splits.labels.lower().endswith(".csv") and inside
             fewer = f", or list fewer of them in {splits.labels}" if listed else ""
+            otherwise = "train one method, with fewlabel train" if inside else f"leave {name} out"
             raise UserError(
                 f"{name} needs {least} labelled examples of each class {where}, and of class "
                 f"{dataset.class_names[label]} of {dataset.name} {counts[label]} is there: label "
-                f"more of that class, of 8 of which 2 are held out{fewer}, or leave {name} out"
+                f"more of that class, of 8 of which 2 are held out{fewer}, or {otherwise}"
             )
 
 

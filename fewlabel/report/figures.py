@@ -16,7 +16,7 @@ from fewlabel.report.panels import FONT, RING, legend, panels, write_figure
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["method_style", "percent", "scale_sweep"]
+__all__ = ["line_style", "method_style", "percent", "scale_sweep"]
 
 STYLES = {
     "cg": ("#0072B2", "o"),
@@ -31,12 +31,13 @@ STYLES = {
     "cfg-labeled": ("#56B4E9", "X"),
     "cond": ("#777777", "*"),
     "dpt": ("#661100", "h"),
-    "dpt-lp": ("#44AA99", "8"),
+    "dpt-lp": ("#7CB518", "8"),
     "lpg": ("#E6007E", "H"),
-    "lpg-dlsm": ("#7A0045", "d"),
+    "lpg-dlsm": ("#8F4CE6", "d"),
 }
 """The colour and marker of each method."""
 
+_CONDITIONAL = ("cond", "cfg-all", "cfg-labeled", "dpt", "dpt-lp")
 _OTHERS = (("#CC6677", "o"), ("#117733", "s"), ("#6699CC", "D"), ("#AA4499", "^"))
 
 
@@ -52,6 +53,11 @@ def method_style(method: str) -> tuple[str, str]:
     if method in STYLES:
         return STYLES[method]
     return _OTHERS[zlib.crc32(method.encode()) % len(_OTHERS)]
+
+
+def line_style(method: str) -> str:
+    """How matplotlib draws the line of a method: dashed if its score model is conditional."""
+    return "--" if method in _CONDITIONAL else "-"
 
 
 def percent(value: float, _: object = None) -> str:
@@ -125,7 +131,8 @@ def _draw_sweep(
     scales = sorted(points)
     values, low, high = zip(*(points[scale] for scale in scales), strict=True)
     axes.fill_between(scales, low, high, color=colour, alpha=0.15, linewidth=0)
-    axes.plot(scales, values, color=colour, marker=marker, markersize=5, label=method)
+    style: dict[str, Any] = {"color": colour, "marker": marker, "linestyle": line_style(method)}
+    axes.plot(scales, values, markersize=5, label=method, **style)
     if chosen is not None and chosen in points:
         ring = dict(RING, markeredgecolor=colour)
         axes.plot([chosen], [points[chosen][0]], **ring)

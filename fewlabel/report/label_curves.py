@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from fewlabel.errors import UserError
 from fewlabel.metrics.intervals import Estimate
 from fewlabel.report import panels
-from fewlabel.report.figures import method_style, percent
+from fewlabel.report.figures import line_style, method_style, percent
 from fewlabel.report.measures import measure
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def label_sweep(
         curves: metric → method → number of labels, at least 1 → the figure with its interval,
             such as the mean over draws of the labels.
         path: the file to write; its suffix (.png, .svg) is the format.
-        amounts: what stands at each number of labels, such as "4/class"; the number by default.
+        amounts: what stands before each number of labels, such as "4/class".
 
     Returns:
         The path that was written.
@@ -73,9 +73,9 @@ def label_sweep(
 def _amounts_axis(axes: "Axes", amounts: Mapping[int, str]) -> None:
     """Name the amounts of labels; slanted, for they are as long as they are close."""
     counts = [round(tick) for tick in axes.get_xticks()]
-    texts = [amounts.get(n, str(n)) for n in counts]
-    axes.set_xticks(counts, texts, rotation=35, ha="right", rotation_mode="anchor")
-    axes.set_xlabel("labels", fontsize=panels.FONT)
+    texts = [f"{amounts[n]} ({n})" if n in amounts else str(n) for n in counts]
+    axes.set_xticks(counts, texts, rotation=45, ha="right", rotation_mode="anchor")
+    axes.set_xlabel("labels (how many)" if amounts else "labels", fontsize=panels.FONT)
 
 
 def draw_label_curves(figure: "Figure | SubFigure", curves: Curves) -> None:
@@ -122,7 +122,7 @@ def _draw_curves(
 
 def _line(name: str) -> dict[str, Any]:
     colour, marker = method_style(name)
-    shape = {"color": colour, "marker": marker, "linestyle": "-"}
+    shape = {"color": colour, "marker": marker, "linestyle": line_style(name)}
     return shape | {"markersize": 4, "linewidth": 1.2, "elinewidth": 0.8}
 
 

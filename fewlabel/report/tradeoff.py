@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fewlabel.errors import UserError
-from fewlabel.report.figures import method_style, percent
+from fewlabel.report.figures import line_style, method_style, percent
 from fewlabel.report.measures import measure
 from fewlabel.report.panels import FONT, RING, legend, panels, write_figure
 
@@ -97,7 +97,7 @@ def _draw_lines(
         colour, marker = method_style(method)
         scales = sorted(points)
         places = [points[scale] for scale in scales]
-        axes.plot(*zip(*places, strict=True), color=colour, linewidth=1.2, alpha=0.6)
+        axes.plot(*zip(*places, strict=True), line_style(method), color=colour, lw=1.2, alpha=0.6)
         style: dict[str, Any] = {"color": colour, "marker": marker, "markersize": 4.5}
         axes.plot(*zip(*places, strict=True), linestyle="none", label=method, **style)
         ringed = chosen[method]

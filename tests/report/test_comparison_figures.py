@@ -76,7 +76,9 @@ def test_label_sweep(tmp_path: Path, drawn: list[Figure], methods: list[str]) ->
     assert_tidy(figure)
     assert legend_names(figure) == methods
     for axes, (metric, lines) in zip(figure.axes, found.items(), strict=True):
-        assert [t.get_text() for t in axes.get_xticklabels()] == list(AMOUNTS.values())
+        assert [t.get_text() for t in axes.get_xticklabels()] == [
+            f"{a} ({n})" for n, a in AMOUNTS.items()
+        ]
         assert axes.get_xscale() == "log"
         data = [c.lines[0] for c in axes.containers]
         for line, (method, points) in zip(data, lines.items(), strict=True):
