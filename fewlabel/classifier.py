@@ -138,15 +138,33 @@ class NoisyClassifier(nn.Module):
         return self(x, t).log_softmax(-1)
 
     def likelihood_score(
-        self, x: Tensor, t: Tensor, y: Tensor, temperature: float = 1.0
+        self,
+        x: Tensor,
+        t: Tensor,
+        y: Tensor,
+        temperature: float = 1.0,
+        create_graph: bool = False,
     ) -> Tensor:
-        """g(x,t,y) = ∇_x log softmax(f(x,t)/T)_y for labels y (B,); shaped like x."""
-        return input_grad(lambda x: self(x, t) / temperature, lambda f: chosen_log_prob(f, y), x)
+        """g(x,t,y) = ∇_x log softmax(f(x,t)/T)_y for labels y (B,); shaped like x.
+
+        With `create_graph` a loss can be made of it.
+        """
+        return input_grad(
+            lambda x: self(x, t) / temperature,
+            lambda f: chosen_log_prob(f, y),
+            x,
+            create_graph=create_graph,
+        )
 
     def class_score(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
         """∇_x f(x,t)_y for labels y (B,): the score of class y that the energy holds."""
         return input_grad(lambda x: self(x, t), lambda f: f.gather(-1, y[:, None])[:, 0], x)
 
-    def internal_score(self, x: Tensor, t: Tensor) -> Tensor:
-        """s_φ(x,t) = ∇_x logsumexp_y f(x,t)_y; shaped like x."""
-        return input_grad(lambda x: self(x, t), lambda f: f.logsumexp(-1), x)
+    def internal_score(self, x: Tensor, t: Tensor, create_graph: bool = False) -> Tensor:
+        """s_φ(x,t) = ∇_x logsumexp_y f(x,t)_y; shaped like x.
+
+        With `create_graph` a loss can be made of it.
+        """
+        return input_grad(
+            lambda x: self(x, t), lambda f: f.logsumexp(-1), x, create_graph=create_graph
+        )

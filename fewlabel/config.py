@@ -1,5 +1,6 @@
 """The configuration of a run: everything that decides its result, and nothing else."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -22,6 +23,7 @@ __all__ = [
     "Request",
     "ScoreConfig",
     "read_yaml",
+    "setting",
     "validated",
 ]
 
@@ -29,6 +31,22 @@ Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(gt=0)]
 Width = Annotated[int, Field(gt=0, multiple_of=8)]  # channels are normalised in 8 groups
 Section = TypeVar("Section", bound="_Section")
+
+_FLOAT = "tag:yaml.org,2002:float"
+_EXPONENT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$")
+_FIRST = list("-+.0123456789")
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which 1e-3 is a number, as in version 1.2."""
+
+
+class _Dumper(yaml.SafeDumper):
+    """YAML as `_Loader` reads it: a text like 1e-3 is quoted."""
+
+
+_Loader.add_implicit_resolver(_FLOAT, _EXPONENT, _FIRST)
+_Dumper.add_implicit_resolver(_FLOAT, _EXPONENT, _FIRST)
 
 
 class _Section(BaseModel):
@@ -157,6 +175,7 @@ class Request(_Section):
     seed: int = 0
     label_seed: int | None = None
     preset: str | None = None
+    sigma_data: Positive | None = None
 
 
 class Config(Request):
@@ -194,7 +213,7 @@ class Config(Request):
 
     def to_yaml(self) -> str:
         """The configuration as YAML; `read_yaml` and `validated` read it back."""
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+        return yaml.dump(self.model_dump(mode="json"), Dumper=_Dumper, sort_keys=False)
 
 
 def validated(values: dict[str, Any], where: str, kind: type[Section]) -> Section:
@@ -224,7 +243,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         UserError: if the file is missing, is not YAML or holds no mapping.
     """
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}; give the path of a YAML file") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -232,6 +251,21 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise UserError(f"{path} holds no mapping; write `key: value` lines as in a config.yaml")
     return values
+
+
+def setting(text: str) -> tuple[str, Any]:
+    """The key and the value of "key=value", the value as YAML.
+
+    Raises:
+        UserError: for a text of another form.
+    """
+    key, separator, value = text.partition("=")
+    if not separator or not key:
+        raise UserError(f"--set {text}: not of the form key=value, such as score.fit.steps=2000")
+    try:
+        return key, yaml.load(value, _Loader)
+    except yaml.YAMLError:
+        raise UserError(f"--set {text}: the value is not YAML; quote it") from None
 
 
 def _keys(location: tuple[int | str, ...]) -> str:

@@ -38,7 +38,7 @@ LabelledScore = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(x: (B, ...), t: () or (B,), y: (B,)) → a score that depends on a class, shaped like x."""
 
 Interval = tuple[float, float] | None
-"""(t_low, t_high) in the process's own time, or everywhere; `process.time_at` converts a σ."""
+"""(t_low, t_high) in the process's own time, or everywhere; `process.time_at` converts a σ/α."""
 
 
 def check(scale: float, interval: Interval = None) -> None:

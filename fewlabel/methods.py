@@ -117,6 +117,11 @@ class Method:
         return self.guidance in ("classifier", "classifier-free")
 
     @property
+    def evaluates_score(self) -> bool:
+        """Whether a loss of its classifier evaluates the frozen score model."""
+        return any(loss.needs_score for loss in self.classifier.values())
+
+    @property
     def shares_score(self) -> bool:
         """Whether its score model is the unconditional one, which others can use too."""
         return self.score is _UNCONDITIONAL

@@ -1,14 +1,16 @@
 """A run: the folder that training leaves behind, opened to sample from it and to judge it."""
 
 import math
+import operator
 import os
 import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -115,7 +117,7 @@ class Run:
 
     def sample(
         self,
-        label: int | str | Sequence[int] | Tensor | None = None,
+        label: int | str | Sequence[int | str] | Tensor | None = None,
         n: int = 64,
         scale: float | None = None,
         **options: Any,
@@ -139,7 +141,7 @@ class Run:
 
     def draw(
         self,
-        label: int | str | Sequence[int] | Tensor | None = None,
+        label: int | str | Sequence[int | str] | Tensor | None = None,
         n: int = 64,
         scale: float | None = None,
         *,
@@ -165,7 +167,8 @@ class Run:
             sampler: a name in `samplers.SAMPLERS`.
             steps: grid points of the sampler; None for its default.
             seed: fixes the noise.
-            interval: (σ_low, σ_high) outside which the guidance is off; None for everywhere.
+            interval: noise levels σ/α, (low, high), outside which the guidance is off; None for
+                everywhere.
             temperature: T > 0 that divides the classifier's logits: more makes it less sure.
             batch_size: how many are drawn together.
             progress: shows how many are done.
@@ -232,7 +235,8 @@ class Run:
 
         Args:
             scale: guidance scale.
-            interval: (σ_low, σ_high) outside which the guidance is off; None for everywhere.
+            interval: noise levels σ/α, (low, high), outside which the guidance is off; None for
+                everywhere.
 
         Raises:
             UserError: for a negative or infinite scale, an empty interval, or either of them for
@@ -277,8 +281,8 @@ class Run:
         if isinstance(label, str) and label in self.class_names:
             return self.class_names.index(label)
         try:
-            index = int(label)
-        except ValueError:
+            index = int(label) if isinstance(label, str) else operator.index(label)
+        except (TypeError, ValueError):
             index = -1
         if not 0 <= index < len(self.class_names):
             names = ", ".join(self.class_names[:20]) + (
@@ -289,14 +293,15 @@ class Run:
             )
         return index
 
-    def _labels(self, label: int | str | Sequence[int] | Tensor | None, n: int) -> Tensor:
+    def _labels(self, label: int | str | Sequence[int | str] | Tensor | None, n: int) -> Tensor:
         if n < 1:
             raise UserError(f"n={n} samples were asked for; ask for at least 1")
         if label is None:
             return torch.arange(n) % len(self.class_names)
-        if isinstance(label, int | str):
-            return torch.full((n,), self.class_index(label))
-        labels = torch.tensor([self.class_index(int(one)) for one in label], dtype=torch.int64)
+        if isinstance(label, str) or np.ndim(label) == 0:
+            return torch.full((n,), self.class_index(cast(int | str, label)))
+        each = cast(Sequence[int | str], label)
+        labels = torch.tensor([self.class_index(one) for one in each], dtype=torch.int64)
         if len(labels) != n:
             raise UserError(f"{len(labels)} labels for n={n} samples; give one label a sample")
         return labels

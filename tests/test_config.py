@@ -12,7 +12,7 @@ import yaml
 from PIL import Image
 from safetensors.torch import load_file
 
-from fewlabel.config import Config
+from fewlabel.config import Config, read_yaml
 from fewlabel.errors import UserError
 from fewlabel.presets import PRESETS, TAUGHT
 from fewlabel.run import Run
@@ -89,9 +89,29 @@ def test_labels_may_be_a_number_wherever_they_are_given(
     assert resolved("labels=0.05") == resolved(labels="0.05")
 
 
+@pytest.mark.parametrize("text", ["2e-2", "2.0E-2", "+.2e-1", "0.02"])
+def test_a_number_may_have_an_exponent_wherever_it_is_given(
+    write: Callable[[dict[str, Any]], Path], tmp_path: Path, text: str
+) -> None:
+    assert resolved(f"process.sigma_min={text}").process["sigma_min"] == 0.02
+    path = tmp_path / "settings.yaml"
+    path.write_text(f"process: {{sigma_min: {text}}}\n")
+    assert resolved(config=path).process["sigma_min"] == 0.02
+
+
+@pytest.mark.parametrize("text", ["1e5", "1e-3", "no", "3"])
+def test_a_text_that_looks_like_a_number_stays_one(tmp_path: Path, text: str) -> None:
+    config = resolved().model_copy(update={"imported_from": text})
+    path = tmp_path / "config.yaml"
+    path.write_text(config.to_yaml())
+    assert read_yaml(path)["imported_from"] == text
+
+
 @pytest.mark.parametrize(
     ("override", "key", "mend"),
     [
+        ("sigma_data=abc", "sigma_data", "number"),
+        ("sigma_data=-1", "sigma_data", "greater than 0"),
         ("score.fit.stesp=10", "score.fit.stesp", "learning_rate"),
         ("nonsense=1", "nonsense", "the keys there are data"),
         ("classifier.depth=1", "classifier.depth", "the keys there are widths, layers"),

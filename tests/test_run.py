@@ -2,6 +2,7 @@ import math
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -91,6 +92,8 @@ def test_a_class_is_given_by_index_name_or_one_a_sample(finished_run: Run) -> No
     by_index = finished_run.sample(label=7, n=3)
     assert torch.equal(by_index, finished_run.sample(label="7", n=3))
     assert torch.equal(by_index, finished_run.sample(label=[7, 7, 7], n=3))
+    for one in (np.int64(7), torch.tensor(7), np.array(["7", "7", "7"]), [torch.tensor(7)] * 3):
+        assert torch.equal(by_index, finished_run.sample(label=one, n=3))
     assert not torch.equal(by_index, finished_run.sample(label=1, n=3))
     assert finished_run.draw(None, 12, steps=2).labels.tolist() == [*range(10), 0, 1]
 
@@ -103,7 +106,7 @@ def test_a_name_goes_before_an_index(finished_run: Run, monkeypatch: pytest.Monk
     ]
 
 
-@pytest.mark.parametrize("label", ["cat", 10, -1, "10", "", "1.5"])
+@pytest.mark.parametrize("label", ["cat", 10, -1, "10", "", "1.5", 1.5])
 def test_an_unknown_class_is_refused_with_those_there_are(
     finished_run: Run, label: int | str
 ) -> None:

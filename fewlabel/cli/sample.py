@@ -37,7 +37,7 @@ def sample(
     ] = None,
     interval: Annotated[
         str | None,
-        typer.Option(help="Noise levels LOW,HIGH between which there is guidance, as 0.3,5."),
+        typer.Option(help="Noise levels σ/α LOW,HIGH between which there is guidance, as 0.3,5."),
     ] = None,
     temperature: Annotated[
         float, typer.Option(help="Divides the classifier's logits: more makes it less sure.")

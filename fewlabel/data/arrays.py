@@ -32,7 +32,10 @@ def open_npz(path: Path, size: int | None = None) -> Dataset:
         raise UserError(f"{path} holds vectors, which have no size {size}: leave --size out")
     labels = _labels(arrays, len(values), path)
     classes = int(labels.max(initial=UNLABELLED)) + 1
-    names = tuple(arrays.get("class_names", np.arange(classes)).astype(str).tolist())
+    given = arrays.get("class_names", np.arange(classes))
+    if given.ndim != 1:
+        raise UserError(f"{path}: class_names are {_kind(given)}; make them texts (K,)")
+    names = tuple(given.astype(str).tolist())
     if len(names) < classes:
         raise UserError(f"{path}: {len(names)} class_names for {classes} classes; name each class")
     if len(set(names)) < len(names):
@@ -67,7 +70,7 @@ def _values(arrays: dict[str, NDArray], path: Path) -> NDArray:
         raise UserError(f"{path} holds {found}; store either `images` or `vectors`, and `labels`")
     if "vectors" in arrays:
         vectors = arrays["vectors"]
-        if vectors.ndim != 2 or vectors.dtype.kind not in "fiu":
+        if vectors.ndim != 2 or vectors.dtype.kind not in "fiu" or not vectors.shape[1]:
             raise UserError(f"{path}: vectors are {_kind(vectors)}; make them numbers (N, D)")
         bad = np.flatnonzero(~np.isfinite(vectors).all(1))
         if len(bad):
@@ -77,7 +80,8 @@ def _values(arrays: dict[str, NDArray], path: Path) -> NDArray:
         return vectors.astype(np.float32)
     images = arrays["images"]
     images = images[..., None] if images.ndim == 3 else images
-    if images.ndim != 4 or images.dtype != np.uint8 or images.shape[-1] not in (1, 3):
+    of_kind = images.ndim == 4 and images.dtype == np.uint8 and images.shape[-1] in (1, 3)
+    if not of_kind or 0 in images.shape[1:]:
         raise UserError(
             f"{path}: images are {_kind(arrays['images'])}; make them uint8 of shape (N, H, W), "
             "(N, H, W, 1) or (N, H, W, 3)"

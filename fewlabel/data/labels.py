@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from fewlabel.data.dataset import Dataset
-from fewlabel.data.table import plain_path, repeated, rows_of
+from fewlabel.data.table import is_table, plain_path, repeated, rows_of
 from fewlabel.errors import UserError
 from fewlabel.randomness import generator_for
 
@@ -27,7 +27,7 @@ def half_up(value: Fraction) -> int:
 def is_drawn(labels: str) -> bool:
     """Whether these labels depend on a seed: all of them, or those that a CSV lists, do not."""
     spec = labels.strip()
-    if spec == "all" or spec.lower().endswith(".csv"):
+    if spec == "all" or is_table(spec):
         return False
     return "/" in spec or _fraction(spec) < 1
 

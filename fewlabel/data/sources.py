@@ -72,8 +72,9 @@ def refuse_inside(data: str | os.PathLike[str], out: str | os.PathLike[str]) -> 
     Raises:
         UserError: if it lies there.
     """
-    folder = Path(absolute(data))
-    if folder.is_dir() and Path(out).resolve().is_relative_to(folder):
+    prefix, path = _form_of(absolute(data))
+    folder = Path(path)
+    if prefix in ("", "hf") and folder.is_dir() and Path(out).resolve().is_relative_to(folder):
         raise UserError(
             f"{out} lies in the data folder {folder} and would be taken for data: choose another "
             "--out"

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from fewlabel.batch import UNLABELLED, Part
 from fewlabel.data.dataset import Dataset
 from fewlabel.data.labels import draw_labelled, half_up, listed_in_csv
+from fewlabel.data.table import is_table
 from fewlabel.errors import UserError
 from fewlabel.randomness import generator_for
 
@@ -143,7 +144,7 @@ def draw_splits(dataset: Dataset, labels: str, seed: int) -> Splits:
         raise UserError(f"{dataset.name} has fewer than two classes: add data of another class")
     train, validation, test = _hold_out(dataset)
     spec = labels.strip()
-    if spec.lower().endswith(".csv"):
+    if is_table(spec):
         labelled = listed_in_csv(dataset, Path(spec).expanduser())
         _check_every_class(dataset, labelled, spec)
         train = np.union1d(train, labelled)

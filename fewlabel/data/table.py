@@ -7,9 +7,14 @@ from pathlib import Path
 
 from fewlabel.errors import UserError
 
-__all__ = ["plain_path", "repeated", "rows_of"]
+__all__ = ["is_table", "plain_path", "repeated", "rows_of"]
 
 _DELIMITERS = ",;\t"
+
+
+def is_table(text: str) -> bool:
+    """Whether what was asked for is a CSV, by its name."""
+    return text.lower().endswith(".csv")
 
 
 def rows_of(path: Path, *columns: str) -> Iterator[tuple[int, dict[str, str | None]]]:

@@ -10,7 +10,6 @@ In the coordinates (x/α, σ/α) every process looks alike, and a preconditioned
 others: so it is sampled with σ from the least to the largest noise ratio, whatever its process.
 """
 
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from diffusers import __version__ as diffusers_version
 from safetensors.torch import save_file
 
 from fewlabel.errors import UserError
-from fewlabel.files import replacing_folder
+from fewlabel.files import replacing_folder, write_json
 from fewlabel.interop import pipeline
 from fewlabel.interop.card import card
 from fewlabel.interop.diffusers_folder import EDM_PIPELINE
@@ -88,7 +87,7 @@ def _write_pipeline(
         "scheduler": ["diffusers", type(scheduler).__name__],
         "unet": ["diffusers", "UNet2DModel"],
     }
-    _write_json(folder / "model_index.json", index | more)
+    write_json(folder / "model_index.json", index | more)
 
 
 def _expressed(run: Run) -> tuple[str, Any, dict[str, Any]]:
@@ -162,8 +161,4 @@ def _write_classifier(run: Run, folder: Path) -> None:
     }
     if section["network"] == "encoder":
         config["score"] = run.config.score.model_dump(mode="json", exclude={"fit"})
-    _write_json(folder / "config.json", config)
-
-
-def _write_json(path: Path, document: Any) -> None:
-    path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    write_json(folder / "config.json", config)

@@ -5,8 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from fewlabel.config import setting
 from fewlabel.errors import UserError
 from fewlabel.interop.diffusers_folder import SCHEDULE_KEYS, read_folder
 from fewlabel.interop.imported import refuse_trained, write_run
@@ -62,18 +61,13 @@ def import_model(
 
 
 def _settings(texts: Iterable[str], known: tuple[str, ...]) -> dict[str, Any]:
-    """The values of "key=value" texts; a number with an exponent is one, unlike in YAML."""
+    """The values of "key=value" texts."""
     found: dict[str, Any] = {}
     for text in texts:
-        key, equals, value = text.partition("=")
+        key, equals, _ = text.partition("=")
         if not equals or key not in known:
             raise UserError(f"--set {text}: give key=value; the keys are {', '.join(known)}")
-        try:
-            found[key] = float(value) if "e" in value.lower() else yaml.safe_load(value)
-        except ValueError:
-            found[key] = value
-        except yaml.YAMLError:
-            raise UserError(f"--set {text}: the value is not YAML; quote it") from None
+        key, found[key] = setting(text)
         if key in _NUMBERS and not isinstance(found[key], int | float):
             raise UserError(f"--set {text}: give a number, such as {key}={_NUMBERS[key]}")
     return found

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from fewlabel import launched, samplers
 from fewlabel.batch import UNLABELLED
 from fewlabel.data import Dataset, Splits
+from fewlabel.data.table import is_table
 from fewlabel.errors import UserError
 from fewlabel.extractors.extractor import Extractor
 from fewlabel.extractors.feature_cache import dataset_features
@@ -160,7 +161,7 @@ def check_data(
         if counts[label] < least:
             inside = reference == "validation"
             where = f"{'in' if inside else 'outside'} the validation split"
-            listed = splits.labels.lower().endswith(".csv") and inside
+            listed = is_table(splits.labels) and inside
             fewer = f", or list fewer of them in {splits.labels}" if listed else ""
             otherwise = "train one method, with fewlabel train" if inside else f"leave {name} out"
             raise UserError(

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from fewlabel.batch import Batch
-from fewlabel.classifier import NoisyClassifier, input_grad
+from fewlabel.classifier import NoisyClassifier
 from fewlabel.objectives.term import Term
 from fewlabel.process import broadcast
 from fewlabel.randomness import StepRandom
@@ -76,7 +76,7 @@ class JointEnergy(Term):
         return torch.where(broadcast(anew, x), start, x), t
 
     def _langevin(self, x: Tensor, t: Tensor, random: StepRandom) -> Tensor:
-        score = input_grad(lambda x: self.classifier(x, t), lambda f: f.logsumexp(-1), x)
+        score = self.classifier.internal_score(x, t)
         size = broadcast(self.rate * self.classifier.process.sigma(t), x)
         return (x + size**2 / 2 * score + size * random.normal_like(x)).detach()
 

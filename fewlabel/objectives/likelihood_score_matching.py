@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from fewlabel.batch import Batch
-from fewlabel.classifier import NoisyClassifier, chosen_log_prob, input_grad
+from fewlabel.classifier import NoisyClassifier
 from fewlabel.objectives.perturbation import perturb, score_matching
 from fewlabel.objectives.term import Term
 from fewlabel.randomness import StepRandom
@@ -38,12 +38,7 @@ class LikelihoodScoreMatching(Term):
         classifier = self.classifier
         noisy = perturb(classifier.process, batch.x, random)
         y = batch.y if batch.q is None else _drawn(batch.q, random.quantiles_like(batch.q))
-        likelihood_score = input_grad(
-            lambda x: classifier(x, noisy.t),
-            lambda f: chosen_log_prob(f, y),
-            noisy.x,
-            create_graph=True,
-        )
+        likelihood_score = classifier.likelihood_score(noisy.x, noisy.t, y, create_graph=True)
         with torch.no_grad():
             score = self._score[0](noisy.x, noisy.t)
         joint = likelihood_score + score

@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from fewlabel.batch import Batch
-from fewlabel.classifier import NoisyClassifier, input_grad
+from fewlabel.classifier import NoisyClassifier
 from fewlabel.objectives.perturbation import perturb, score_matching
 from fewlabel.objectives.term import Term
 from fewlabel.randomness import StepRandom
@@ -32,10 +32,5 @@ class SelfCalibration(Term):
         """The loss of each example, (B,); labels are not used."""
         classifier = self.classifier
         noisy = perturb(classifier.process, batch.x, random)
-        internal_score = input_grad(
-            lambda x: classifier(x, noisy.t),
-            lambda f: f.logsumexp(-1),
-            noisy.x,
-            create_graph=True,
-        )
+        internal_score = classifier.internal_score(noisy.x, noisy.t, create_graph=True)
         return score_matching(internal_score, noisy, classifier.process, classifier.sigma_data)

@@ -109,7 +109,7 @@ def step_cost(config: Config, stage: Stage, classes: int) -> Step:
         losses = method.losses(stage)
         objective = methods.objective(losses, models, config.fit(stage).weights)
     trained: nn.Module = score if stage == "score" or classifier is None else classifier
-    frozen = any(loss.needs_score for loss in losses.values())
+    frozen = stage == "classifier" and method.evaluates_score
     n = max(_ROWS, *(loss.every for loss in losses.values()))
     if stage == "classifier":
         score.requires_grad_(False)

@@ -11,6 +11,7 @@ from fewlabel.batch import UNLABELLED
 from fewlabel.data import Dataset, Splits
 from fewlabel.data.dataset import refuse_other_shape
 from fewlabel.data.probability_table import probabilities_of
+from fewlabel.data.table import is_table
 from fewlabel.errors import UserError
 from fewlabel.extractors import dataset_features, is_named, named_extractor
 from fewlabel.methods import METHODS, Stage, find_method
@@ -26,7 +27,7 @@ FEATURES = "features:"
 
 def is_run(source: str) -> bool:
     """Whether this is a run, or its features, rather than a table or a vision model."""
-    return not (_is_table(source) or is_named(source))
+    return not (is_table(source) or is_named(source))
 
 
 def resolved(source: str, method: str, dataset: Dataset, splits: Splits) -> str:
@@ -45,7 +46,7 @@ def resolved(source: str, method: str, dataset: Dataset, splits: Splits) -> str:
         named_extractor(source, dataset)
         here = Path(rest).expanduser()
         return f"{kind}:{here.resolve()}" if here.exists() else source
-    if _is_table(source):
+    if is_table(source):
         probabilities_of(dataset, splits.indices("unlabelled"), Path(source).expanduser())
     elif source.startswith(FEATURES):
         folder = Path(rest).expanduser()
@@ -84,10 +85,6 @@ def spread(features: NDArray[np.float32], labels: NDArray[np.int64], n_classes: 
     """`spread_labels`, with its progress."""
     with track("spreading the labels") as task:
         return torch.from_numpy(spread_labels(features, labels, n_classes, task))
-
-
-def _is_table(source: str) -> bool:
-    return source.lower().endswith(".csv")
 
 
 def _check_run(folder: Path, dataset: Dataset, asked: Stage) -> None:

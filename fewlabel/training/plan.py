@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 import torch
-import yaml
 
 from fewlabel import methods, presets, process
-from fewlabel.config import Config, Request, validated
+from fewlabel.config import Config, Request, setting, validated
 from fewlabel.data import Dataset, Splits, absolute, draw_splits, open_dataset
 from fewlabel.data.dataset import in_words, refuse_other_shape
+from fewlabel.data.table import is_table
 from fewlabel.errors import UserError
 from fewlabel.progress import track
 from fewlabel.recipes import NO_RECIPE, find_recipe, merged
@@ -101,11 +101,13 @@ def plan(
     if "data" not in asked:
         raise UserError("no data: name a built-in dataset or a folder, as in `train digits`")
     asked.setdefault("method", methods.DEFAULT)
-    if str(asked.get("labels")).lower().endswith(".csv"):
+    if is_table(str(asked.get("labels"))):
         asked["labels"] = str(Path(asked["labels"]).expanduser().resolve())
     of_request = {key: asked[key] for key in Request.model_fields if key in asked}
     request = validated(of_request, "configuration", Request)
     methods.find_method(request.method)
+    if request.sigma_data is not None:
+        asked["sigma_data"] = request.sigma_data
     dataset = _open(request, strict)
     label_seed = request.seed if request.label_seed is None else request.label_seed
     splits = draw_splits(dataset, request.labels, label_seed)
@@ -296,13 +298,7 @@ def _shared_score(folder: Path, method: str, dataset: Dataset, splits: Splits) -
 
 
 def _override(text: str) -> dict[str, Any]:
-    key, separator, value = text.partition("=")
-    if not separator or not key:
-        raise UserError(f"--set {text}: not of the form key=value, such as score.fit.steps=2000")
-    try:
-        nested: Any = yaml.safe_load(value)
-    except yaml.YAMLError:
-        raise UserError(f"--set {text}: the value is not YAML; quote it") from None
+    key, nested = setting(text)
     for part in reversed(key.split(".")):
         nested = {part: nested}
     return nested

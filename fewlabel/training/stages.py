@@ -2,20 +2,18 @@
 
 from collections.abc import Callable, Iterator
 
-import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
 from fewlabel import methods
 from fewlabel.batch import UNLABELLED, Part
-from fewlabel.config import Config
 from fewlabel.data import Batches
 from fewlabel.errors import UserError
 from fewlabel.methods import Models, Stage
-from fewlabel.models import build_classifier, build_score_model, compile_model
+from fewlabel.models import build_classifier, build_score_model
 from fewlabel.objectives.joint_energy import CHAINS
+from fewlabel.run import Run
 from fewlabel.run_folder import RunFolder
-from fewlabel.score import ScoreModel
 from fewlabel.training.loop import Record, fit
 from fewlabel.training.plan import Plan
 from fewlabel.training.teaching import beliefs, labelled_by
@@ -115,9 +113,9 @@ def fit_stage(
         validate = score_validation(dataset, splits, device, method.conditional)
     else:
         model = build_classifier(config, classes)
-        needed = any(loss.needs_score for loss in method.classifier.values())
         spreads = method.taught == stage and config.teacher is None
-        score = _frozen_score(config, folder, device) if needed or spreads else None
+        needed = method.evaluates_score or spreads
+        score = Run(folder.path, str(device), config.compile).score_model if needed else None
         if method.taught == stage:
             q = beliefs(planned, folder, accelerator, score)
         models = Models(config.shape, score=score, classifier=model)
@@ -132,13 +130,3 @@ def fit_stage(
     return fit(
         model, objective, batches, settings, config.seed, checkpoints, accelerator, validate, stop
     )
-
-
-def _frozen_score(config: Config, folder: RunFolder, device: torch.device) -> ScoreModel:
-    """The score model that the run has already trained."""
-    model = build_score_model(config)
-    model.load_state_dict(folder.average("score", config))
-    model.to(device).eval().requires_grad_(False)
-    if config.compile:
-        compile_model(model, device)
-    return model

@@ -13,7 +13,6 @@ from fewlabel.batch import UNLABELLED
 from fewlabel.classifier import NoisyClassifier
 from fewlabel.data import Dataset, Splits
 from fewlabel.files import replacing
-from fewlabel.models import build_classifier
 from fewlabel.progress import Task, track
 from fewlabel.run import Run
 from fewlabel.run_folder import RunFolder
@@ -84,9 +83,7 @@ def _asked(
         else:
             score = teacher.score_model
     elif score is None:
-        classifier = build_classifier(config, classes)
-        classifier.load_state_dict(folder.average("classifier", config))
-        classifier.to(device).eval()
+        classifier = Run(folder.path, str(device)).classifier
     if classifier is not None:
         with track("labelling the unlabelled") as task:
             return _predicted(classifier, dataset, splits.train, task)

@@ -4,7 +4,8 @@ import pytest
 from data_cases import MakeFolder, Refuses
 from PIL import Image
 
-from fewlabel.data import BUILTIN, open_dataset
+from fewlabel.data import BUILTIN, open_dataset, refuse_inside
+from fewlabel.errors import UserError
 
 
 @pytest.mark.parametrize("name", BUILTIN)
@@ -41,3 +42,11 @@ def test_an_unknown_name_lists_what_there_is(refuses: Refuses) -> None:
         open_dataset("/no/where")
     with refuses("''", "no such folder"):
         open_dataset("")
+
+
+@pytest.mark.parametrize("prefix", ["", "hf:"])
+def test_nothing_is_written_into_a_folder_of_images(tmp_path: Path, prefix: str) -> None:
+    data = f"{prefix}{tmp_path}"
+    refuse_inside(data, tmp_path.parent / "run")
+    with pytest.raises(UserError, match="lies in the data folder"):
+        refuse_inside(data, tmp_path / "deep" / "run")

@@ -89,6 +89,12 @@ def with_nan() -> NDArray:
             {"vectors": VECTORS, "labels": LABELS, "class_names": np.array(["a", "a"])},
             ["two of the class_names are alike"],
         ),
+        (
+            {"vectors": VECTORS, "labels": LABELS, "class_names": np.array([["a"], ["b"]])},
+            ["class_names are <U1 of shape (2, 1)", "(K,)"],
+        ),
+        ({"vectors": VECTORS[:, :0], "labels": LABELS}, ["(6, 0)", "numbers (N, D)"]),
+        ({"images": IMAGES[:, :0], "labels": LABELS}, ["uint8 of shape (6, 0"]),
     ],
 )
 def test_refuses(tmp_path: Path, arrays: dict[str, NDArray], fragments: list[str]) -> None:
