@@ -228,7 +228,7 @@ def validated(values: dict[str, Any], where: str, kind: type[Section]) -> Sectio
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
-            message = f"unknown key; the keys there are {_keys(first['loc'])}"
+            message = f"unknown key; the keys there are {_keys(kind, first['loc'])}"
         else:
             message = (
                 f"{first['msg'].lower().removeprefix('value error, ')}, got {first.get('input')!r}"
@@ -268,9 +268,9 @@ def setting(text: str) -> tuple[str, Any]:
         raise UserError(f"--set {text}: the value is not YAML; quote it") from None
 
 
-def _keys(location: tuple[int | str, ...]) -> str:
+def _keys(kind: type[BaseModel], location: tuple[int | str, ...]) -> str:
     """The keys of the section that the last part of a location does not belong to."""
-    section: Any = Config
+    section: Any = kind
     for part in location[:-1]:
         section = section.model_fields[str(part)].annotation
     return ", ".join(section.model_fields)

@@ -1,4 +1,4 @@
-"""Several processes that a launcher started (`accelerate launch`), drawing samples together.
+"""Several processes that a launcher started (`accelerate launch`), working together.
 
 The samples of a request are divided among the processes and gathered in all of them. What comes
 after, files and figures, is for the main process alone.

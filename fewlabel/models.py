@@ -131,9 +131,18 @@ def _unet(
     dropout: float = 0.0,
     as_published: bool = False,
 ) -> UNet:
-    levels = section.widths, section.layers, section.attention, section.patch
-    kind = section.blocks, section.embedding
-    return UNet(channels, *levels, classes, *kind, dropout, as_published)
+    return UNet(
+        channels,
+        section.widths,
+        section.layers,
+        section.attention,
+        patch=section.patch,
+        classes=classes,
+        blocks=section.blocks,
+        embedding=section.embedding,
+        dropout=dropout,
+        as_published=as_published,
+    )
 
 
 def _channels_last(model: Model) -> Model:

@@ -193,9 +193,10 @@ class Run:
             guided = guidance.of_kind(
                 self.method.guidance, score, likelihood, of_batch, scale, times
             )
-            where = start, self.device
             with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
-                x = samplers.sample(guided, process, shape, sampler, steps, seed, *where)
+                x = samplers.sample(
+                    guided, process, shape, sampler, steps, seed, first=start, device=self.device
+                )
             drawn.append(x.cpu())
         if progress:
             progress.set(len(share), len(share))

@@ -1,4 +1,4 @@
-"""`fewlabel info`, `methods`, `samplers` and `metrics`: what there is."""
+"""`fewlabel info`, `methods`, `recipes`, `samplers` and `metrics`: what there is."""
 
 from typing import Any
 

@@ -1,6 +1,6 @@
 """Two moons with few labels: how score errors and accuracy depend on the number of labels.
 
-Every classifier method of the table, and classifier-free guidance on all data, at several numbers
+The methods with a classifier, and classifier-free guidance on all data, at several numbers
 of labels with several draws each. The errors are those of the exact density, at points x_t of
 p_t(x, y), each with its own class. One unconditional score model serves all classifiers, so that
 what they share, the prior's error D_S, is the floor of their posterior's D_P.

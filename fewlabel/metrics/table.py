@@ -134,8 +134,8 @@ def _inception_score(judged: Judged) -> Figures:
 
 
 def _cas(judged: Judged) -> Figures:
-    of = judged.images, judged.fake_labels, judged.dataset, judged.splits
-    return {None: cas(*of, device=judged.device)}
+    samples, splits = (judged.images, judged.fake_labels), judged.splits
+    return {None: cas(*samples, judged.dataset, splits, device=judged.device)}
 
 
 def _memorised(judged: Judged) -> Figures:

@@ -48,6 +48,7 @@ class UNet(nn.Module):
         widths: Sequence[int],
         layers: int,
         attention: Sequence[bool],
+        *,
         patch: int = 1,
         classes: int = 0,
         blocks: Blocks = "plain",

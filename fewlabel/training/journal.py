@@ -1,6 +1,6 @@
 """What is written down while a stage trains: metrics.jsonl, and TensorBoard if asked."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from fewlabel.errors import UserError
 from fewlabel.run_folder import RunFolder
@@ -50,8 +50,10 @@ class Journal:
                     self._curves.add_scalar(f"{kind}/{name}", value, record.step)
             self._curves.flush()
 
-    def close(self) -> None:
-        """Finish the files."""
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         if self._curves:
             self._curves.close()
 

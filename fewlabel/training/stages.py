@@ -6,7 +6,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from fewlabel import methods
-from fewlabel.batch import UNLABELLED, Part
+from fewlabel.batch import UNLABELLED
 from fewlabel.data import Batches
 from fewlabel.errors import UserError
 from fewlabel.methods import Models, Stage
@@ -43,7 +43,9 @@ def check_settings(planned: Plan, processes: int) -> None:
     """Refuse settings that cannot be, before anything is written.
 
     Raises:
-        UserError: for a batch that does not divide, or patience without validation.
+        UserError: for a batch that does not divide among processes, micro-batches and losses of
+            every so many-th row, one larger than there are chains of JEM, or patience without
+            validation.
     """
     config, row = planned.config, methods.find_method(planned.config.method)
     held_out = planned.dataset.labels[list(planned.splits.validation)]
@@ -121,11 +123,19 @@ def fit_stage(
         models = Models(config.shape, score=score, classifier=model)
         validate = classifier_validation(dataset, splits, model.process, device)
     objective = methods.objective(method.losses(stage), models, settings.weights)
-    ranks = accelerator.process_index, accelerator.num_processes
     rows = settings.batch // accelerator.num_processes
-    sizes: dict[Part, int] = dict.fromkeys(sorted(set(objective.parts.values())), rows)
-    drawn = settings.balance, settings.labelled_share
-    batches = Batches(dataset, splits, sizes, config.seed, *ranks, device, *drawn, q)
+    batches = Batches(
+        dataset,
+        splits,
+        sizes=dict.fromkeys(sorted(set(objective.parts.values())), rows),
+        seed=config.seed,
+        rank=accelerator.process_index,
+        world=accelerator.num_processes,
+        device=device,
+        balance=settings.balance,
+        labelled_share=settings.labelled_share,
+        beliefs=q,
+    )
     checkpoints = folder.checkpoints(stage)
     return fit(
         model, objective, batches, settings, config.seed, checkpoints, accelerator, validate, stop

@@ -239,8 +239,12 @@ def _train_stage(
     finished = checkpoints.is_finished(settings.steps)
     with _on_signals(partial(_interrupt, _TITLES[stage])):  # a teacher works here
         records = fit_stage(stage, planned, folder, accelerator, stop.is_set)
-    journal = Journal(folder, stage, done, tensorboard) if accelerator.is_main_process else None
-    with track(f"training the {_TITLES[stage]}") as task, _on_signals(stop.set):
+    with ExitStack() as stack:
+        journal = None
+        if accelerator.is_main_process:
+            journal = stack.enter_context(Journal(folder, stage, done, tensorboard))
+        task = stack.enter_context(track(f"training the {_TITLES[stage]}"))
+        stack.enter_context(_on_signals(stop.set))
         task.set(done, settings.steps)
         shown = ""
         for record in records:
@@ -250,8 +254,6 @@ def _train_stage(
                 journal.write(record)
                 if stage == "score" and _shows(record.step, planned.config):
                     _draw(record, planned, folder)
-    if journal:
-        journal.close()
     accelerator.wait_for_everyone()
     last = methods.find_method(planned.config.method).stages[-1]
     if not finished or (stop.is_set() and stage != last):

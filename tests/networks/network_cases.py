@@ -34,7 +34,7 @@ def unet(
 ) -> UNet:
     widths, attention = (8, 32, 32)[:levels], (False,) * (levels - 1) + (True,)
     of_blocks = {"blocks": blocks, "embedding": embedding}
-    return seeded(lambda: UNet(channels, widths, 1, attention, 1, classes, **of_blocks))  # type: ignore
+    return seeded(lambda: UNet(channels, widths, 1, attention, classes=classes, **of_blocks))  # type: ignore
 
 
 def ddpmpp(channels: int = 1, levels: int = 2, classes: int = 0) -> UNet:
