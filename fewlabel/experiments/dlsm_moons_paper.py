@@ -33,7 +33,7 @@ from fewlabel.objectives import (
 )
 from fewlabel.process import VE, Process
 from fewlabel.progress import track
-from fewlabel.randomness import generator_for
+from fewlabel.randomness import generator_for, seeded
 from fewlabel.score import ScoreModel
 from fewlabel.training.checkpoint import Checkpoints
 from fewlabel.training.loop import fit
@@ -124,9 +124,9 @@ def paper_entries(out: Path, effort: PaperEffort = PAPER) -> dict[str, Entry]:
         out: the folder of the checkpoints, one a model; stopped, it goes on from the last.
         effort: steps and batch.
     """
-    torch.manual_seed(generator_for("weights", _SEED).initial_seed())
-    score, by_class = _Scores(), _Scores(classes=2)
-    ce, dlsm = _classifier(), _classifier()
+    with seeded(generator_for("weights", _SEED).initial_seed()):
+        score, by_class = _Scores(), _Scores(classes=2)
+        ce, dlsm = _classifier(), _classifier()
     matching = DenoisingScoreMatching(cast(ScoreModel, score))
     by_label = DenoisingScoreMatching(cast(ScoreModel, by_class), dropout=0.0)
     of_classes = replace(effort, batch=2 * effort.batch)  # as many of each class

@@ -171,8 +171,10 @@ class _Update:
         for part in range(parts):
             rank, world = process * parts + part, parts * self.accelerator.num_processes
             random = StepRandom(self.seed, step, "noise", rank, world)
-            torch.manual_seed(generator_for("dropout", self.seed, step, rank).initial_seed())
-            with self._exchange(last=part == parts - 1):
+            device = self.accelerator.device
+            forked = torch.random.fork_rng([device] if device.type == "cuda" else [])
+            with forked, self._exchange(last=part == parts - 1):
+                torch.manual_seed(generator_for("dropout", self.seed, step, rank).initial_seed())
                 values = self.prepared(_share(batches, part, parts), random)
                 _check_finite(values, step, self.checkpoints)
                 self.accelerator.backward(self.objective.total(values) / parts)

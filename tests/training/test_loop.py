@@ -55,6 +55,15 @@ def test_the_average_of_a_fit_moves_step_by_step(tmp_path: Path) -> None:
     assert saved == pytest.approx(average, rel=1e-5)
 
 
+def test_a_fit_leaves_the_global_generator_alone(tmp_path: Path) -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    model = Scalar()
+    list(run_fit(model, {"slope": Slope(model)}, settings(steps=2), tmp_path))
+    assert torch.equal(torch.rand(3), expected)
+
+
 def test_the_learning_rate_from_its_start_to_its_end() -> None:
     config = settings(steps=100, learning_rate=0.3, warmup=9)
     assert learning_rate(config, 0) == pytest.approx(0.3 / 10)
