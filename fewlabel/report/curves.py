@@ -19,14 +19,6 @@ LEVELS = ("#4477AA", "#228833", "#CC6677", "#882255", "#DDCC77")
 """Colours of the noise levels of validation, weakest first."""
 SMOOTHED_FROM = 100
 """Curves with at least this many points are drawn faintly under their running mean."""
-NAMES = {
-    "dsm": "score matching",
-    "ce": "cross-entropy",
-    "sc": "self-calibration",
-    "dlsm": "likelihood score matching",
-    "jr": "Jacobian",
-    "jem": "joint energy",
-}
 
 Curves = dict[tuple[str, str], dict[str, dict[float, float]]]
 """(stage, quantity) → name of the line → step → value."""
@@ -54,8 +46,7 @@ def training_curves(records: Iterable[Mapping[str, Any]], path: str | Path) -> P
     for axes, ((stage, quantity), lines) in zip(drawn, curves.items(), strict=True):
         for name, points in lines.items():
             _draw_curve(axes, name, points, *_style(name, curves))
-        title = NAMES.get(quantity, measure(quantity).title)
-        axes.set_title(f"{stage}: {title}", fontsize=FONT, loc="left")
+        axes.set_title(f"{stage}: {measure(quantity).title}", fontsize=FONT, loc="left")
         axes.set_xlabel("step", fontsize=FONT)
         if measure(quantity).is_share:
             axes.yaxis.set_major_formatter(percent)

@@ -13,6 +13,7 @@ from fewlabel.errors import UserError
 from fewlabel.files import replacing
 from fewlabel.report.figures import method_style
 from fewlabel.report.label_curves import Curves, draw_label_curves
+from fewlabel.report.measures import measure
 from fewlabel.report.noise import draw_reliability, noise_axis
 from fewlabel.report.panels import plain_axes
 
@@ -23,11 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Overview", "moons_overview"]
 
 CLASS_COLOURS = ("#0072B2", "#D55E00")
-TITLES = {
-    "D_P": "posterior score error",
-    "D_L": "likelihood score error",
-    "D_S": "prior score error",
-}
+ERRORS = ("D_P", "D_L", "D_S")
 NOTES = {"D_L": " (below 0.0001: not drawn)", "D_S": " (score models of their own apart)"}
 SMALL, FONT, DPI = 8, 10, 130
 WIDTH, COLUMNS = 14.0, 7
@@ -162,7 +159,7 @@ def _thinned(values: Tensor, side: int) -> Any:
 
 def _draw_errors(figure: "SubFigure", rows: Sequence[Mapping[str, Any]]) -> None:
     _headline(figure, "Errors of the scores on points of p_t, by noise level")
-    metrics = [metric for metric in TITLES if any(row["metric"] == metric for row in rows)]
+    metrics = [metric for metric in ERRORS if any(row["metric"] == metric for row in rows)]
     panels = figure.subplots(1, len(metrics), squeeze=False)
     for axes, metric in zip(panels.flat, metrics, strict=True):
         lines: dict[str, dict[float, float]] = {}
@@ -177,7 +174,8 @@ def _draw_errors(figure: "SubFigure", rows: Sequence[Mapping[str, Any]]) -> None
         axes.set_yscale("log")
         noise_axis(axes, {sigma for line in axes.lines for sigma in line.get_xdata()}, FONT)
         plain_axes(axes, SMALL)
-        axes.set_title(f"{metric}: {TITLES[metric]}{NOTES.get(metric, '')}", fontsize=FONT)
+        title = f"{metric}: {measure(metric).title}{NOTES.get(metric, '')}"
+        axes.set_title(title, fontsize=FONT)
     _legend(figure, panels[0, 0])
 
 

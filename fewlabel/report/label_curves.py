@@ -19,12 +19,6 @@ __all__ = ["Curves", "draw_label_curves", "label_sweep"]
 Curves = Mapping[tuple[str, float], Mapping[str, Mapping[int, Estimate]]]
 """(metric, σ) → method → number of labels → the figure with its interval."""
 
-TITLES = {
-    "D_P": "posterior score error",
-    "D_L": "likelihood score error",
-    "accuracy": "accuracy",
-    "ECE": "calibration error",
-}
 SMALL, FONT = 8, 10
 _FLOOR = 1e-4
 """Errors below are drawn at the lower edge."""
@@ -93,7 +87,7 @@ def draw_label_curves(figure: "Figure | SubFigure", curves: Curves) -> None:
         for column, sigma in enumerate(sigmas):
             axes = grid[row, column]
             _draw_curves(axes, curves[metric, sigma], metric != "accuracy", SMALL)
-            axes.set_title(f"{TITLES[metric]}, σ = {sigma:g}", fontsize=FONT, loc="left")
+            axes.set_title(measure(f"{metric}@{sigma:g}").title, fontsize=FONT, loc="left")
             if row == len(metrics) - 1:
                 axes.set_xlabel("number of labels", fontsize=FONT)
     handles, labels = grid[0, 0].get_legend_handles_labels()

@@ -55,6 +55,15 @@ _MEASURES = {
     "is": Measure("inception score", "largest", ".2f"),
     "ece": Measure("calibration error", "smallest", ".3f"),
     "classifier-ece": Measure("calibration error", "smallest", ".3f"),
+    "d_p": Measure("posterior score error", "smallest"),
+    "d_l": Measure("likelihood score error", "smallest"),
+    "d_s": Measure("prior score error", "smallest"),
+    "dsm": Measure("score matching", "smallest"),
+    "ce": Measure("cross-entropy", "smallest"),
+    "sc": Measure("self-calibration", "smallest"),
+    "dlsm": Measure("likelihood score matching", "smallest"),
+    "jr": Measure("Jacobian", "smallest"),
+    "jem": Measure("joint energy"),
 }
 
 
