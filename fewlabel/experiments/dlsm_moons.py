@@ -26,7 +26,7 @@ from fewlabel.experiments.moons import (
     estimated_fields,
     finished_run,
     moons_mixture,
-    settings,
+    training_settings,
 )
 from fewlabel.files import write_json, write_text
 from fewlabel.metrics.precision_recall import prdc
@@ -122,7 +122,9 @@ def reproduce_dlsm_moons(out: Path, effort: Effort = Effort()) -> dict[str, Any]
         The document of table.json.
     """
     began = time.monotonic()
-    overrides = _overrides(effort)
+    overrides = training_settings(
+        PROCESS, effort.score_steps, effort.classifier_steps, score_rate=2e-3
+    )
     runs = {"cg": finished_run(out / "cg", "cg", overrides=overrides)}
     runs["cond"] = finished_run(out / "cond", "cond", overrides=overrides)
     for method in ("cg-dlsm", "cg-sc-labeled", "cg-sc-all"):
@@ -211,19 +213,6 @@ def _measured(
     write_json(out / "table.json", document)
     write_text(out / "table.md", _markdown(document))
     return document
-
-
-def _overrides(effort: Effort) -> tuple[str, ...]:
-    intervals = {"log_every": 100, "validate_every": 500, "checkpoint_every": 1000}
-    score = {"steps": effort.score_steps, "batch": 512, "learning_rate": 2e-3, "ema": 0.998}
-    classifier = {"steps": effort.classifier_steps, "batch": 256, "learning_rate": 4e-3}
-    return (
-        *settings("process", PROCESS.config()),
-        *settings("score", {"widths": "[128]", "layers": 3}),
-        *settings("score.fit", score | intervals),
-        *settings("classifier", {"widths": "[64]", "layers": 2}),
-        *settings("classifier.fit", classifier | intervals),
-    )
 
 
 def _grid_rows(name: str, estimated: list[Fields], exact: list[Fields]) -> list[Row]:

@@ -24,7 +24,7 @@ from fewlabel.experiments.moons import (
     estimated_fields,
     finished_run,
     moons_mixture,
-    settings,
+    training_settings,
 )
 from fewlabel.files import write_json, write_text
 from fewlabel.methods import METHODS
@@ -55,6 +55,7 @@ DRAWN = ("D_P", "accuracy", "ECE")
 LEVELS = (0.3, 1.0, 2.0, 3.0, 5.0, 7.5, 12.0, 20.0)
 SAMPLER = "sde-dpm++"
 FIELD_SIGMA = 7.5
+_SCORE_RATE = 3e-3
 
 
 @dataclass(frozen=True)
@@ -142,7 +143,8 @@ def reproduce_few_label_moons(out: Path, effort: Effort = Effort()) -> dict[str,
         The document of table.json.
     """
     began = time.monotonic()
-    score = finished_run(out / "runs" / "score", "cg", overrides=_overrides(effort, 1))
+    overrides = training_settings(PROCESS, effort.score_steps, 1, _SCORE_RATE)
+    score = finished_run(out / "runs" / "score", "cg", overrides=overrides)
     mixture = moons_mixture()
     levels = [_level(mixture, sigma, effort.points) for sigma in SIGMAS]
     others = [_level(mixture, sigma, effort.points) for sigma in LEVELS]
@@ -249,20 +251,9 @@ def _run(out: Path, method: str, n: int, draw: int, score: Path, effort: Effort)
         labels=f"{n // 2}/class",
         seed=draw,
         score=score if not METHODS[method].conditional else None,
-        overrides=_overrides(effort, effort.classifier_steps),
-    )
-
-
-def _overrides(effort: Effort, classifier_steps: int) -> tuple[str, ...]:
-    intervals = {"log_every": 100, "validate_every": 500, "checkpoint_every": 1000}
-    score = {"steps": effort.score_steps, "batch": 512, "learning_rate": 3e-3, "ema": 0.998}
-    classifier = {"steps": classifier_steps, "batch": 256, "learning_rate": 4e-3}
-    return (
-        *settings("process", PROCESS.config()),
-        *settings("score", {"widths": "[128]", "layers": 3}),
-        *settings("score.fit", score | intervals),
-        *settings("classifier", {"widths": "[64]", "layers": 2}),
-        *settings("classifier.fit", classifier | intervals),
+        overrides=training_settings(
+            PROCESS, effort.score_steps, effort.classifier_steps, _SCORE_RATE
+        ),
     )
 
 

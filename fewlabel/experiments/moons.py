@@ -13,6 +13,7 @@ from fewlabel.classifier import NoisyClassifier
 from fewlabel.data.moons import load_moons
 from fewlabel.metrics.score_error import Fields
 from fewlabel.oracle import GaussianMixture, point_cloud
+from fewlabel.process import Process
 from fewlabel.run import Run
 from fewlabel.score import ScoreModel
 from fewlabel.training.train import train
@@ -24,7 +25,7 @@ __all__ = [
     "estimated_fields",
     "finished_run",
     "moons_mixture",
-    "settings",
+    "training_settings",
 ]
 
 _PATH_POINTS = 64
@@ -52,8 +53,30 @@ def moons_mixture() -> GaussianMixture:
     return point_cloud(torch.from_numpy(data.values), torch.from_numpy(data.labels))
 
 
-def settings(section: str, values: Mapping[str, Any]) -> tuple[str, ...]:
-    """Overrides `section.key=value` as `train` takes them."""
+def training_settings(
+    process: Process, score_steps: int, classifier_steps: int, score_rate: float
+) -> tuple[str, ...]:
+    """The networks of the experiments and their training, as overrides of `train`.
+
+    Args:
+        process: the noise process.
+        score_steps: steps of the score model.
+        classifier_steps: steps of the classifier.
+        score_rate: the learning rate of the score model.
+    """
+    intervals = {"log_every": 100, "validate_every": 500, "checkpoint_every": 1000}
+    score = {"steps": score_steps, "batch": 512, "learning_rate": score_rate, "ema": 0.998}
+    classifier = {"steps": classifier_steps, "batch": 256, "learning_rate": 4e-3}
+    return (
+        *_set("process", process.config()),
+        *_set("score", {"widths": "[128]", "layers": 3}),
+        *_set("score.fit", score | intervals),
+        *_set("classifier", {"widths": "[64]", "layers": 2}),
+        *_set("classifier.fit", classifier | intervals),
+    )
+
+
+def _set(section: str, values: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(f"{section}.{key}={value}" for key, value in values.items())
 
 
