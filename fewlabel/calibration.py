@@ -45,12 +45,14 @@ def reliability(probabilities: Tensor, labels: Tensor, bins: int = BINS) -> Reli
     """Confidence and accuracy by bins of confidence, ((b−1)/B, b/B].
 
     Args:
-        probabilities: of each class, (N, K), on any device; the rows sum to one.
-        labels: the true classes, (N,).
+        probabilities: of each class, (N, K), on any device; the rows sum to one within 1e-4,
+            as a softmax in float32 does.
+        labels: the true classes, (N,), in 0..K−1.
         bins: B, at least 1.
 
     Raises:
-        UserError: for other shapes, no examples, or rows that are no probabilities.
+        UserError: for other shapes, no examples, rows that are no probabilities, or labels of no
+            class.
     """
     p, y = probabilities.detach().cpu().double(), labels.cpu()
     if p.ndim != 2 or y.shape != p.shape[:1] or not len(p) or bins < 1:
@@ -60,6 +62,11 @@ def reliability(probabilities: Tensor, labels: Tensor, bins: int = BINS) -> Reli
         )
     if not (p.min() >= 0 and (p.sum(1) - 1).abs().max() < _TOLERANCE):  # NaN too
         raise UserError("rows of probabilities do not sum to one: give a softmax")
+    if y.min() < 0 or y.max() >= p.shape[1]:
+        raise UserError(
+            f"labels go from {int(y.min())} to {int(y.max())}, the classes from 0 to "
+            f"{p.shape[1] - 1}: leave out what has no label"
+        )
     confidence, predicted = p.max(1)
     bin_of = (confidence * bins).ceil().long().sub(1).clamp(0, bins - 1)
     counts, sums, hits = (

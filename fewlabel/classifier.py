@@ -88,10 +88,10 @@ class NoisyClassifier(nn.Module):
 
         f(x, t) = c(r) h(u/√(r²+σ_d²), ¼ log r) − ½ ‖u‖²/(r²+σ_d²)
 
-    The quadratic term is the same for all classes and cancels in p(y|x,t); its gradient is the
-    score of a Gaussian with the data's variance. What is left of the score has size
-    σ_d/(r√(r²+σ_d²)), so with c(r) = √(1 + σ_d²/r²) the network's own gradient stays of order
-    one at every noise level.
+    The quadratic term is the same for all classes and cancels in p(y|x,t), up to rounding; its
+    gradient is the score of a Gaussian with the data's variance. What is left of the score has
+    size σ_d/(r√(r²+σ_d²)), so with c(r) = √(1 + σ_d²/r²) the network's own gradient is
+    σ_d/√(r²+σ_d²): of order one up to r ≈ σ_d, and smaller above.
 
     Args:
         network: h(u, c_noise) → (B, K) for u (B, ...) and c_noise (B,), as in `ScoreModel`.

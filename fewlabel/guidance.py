@@ -5,8 +5,8 @@ convention holds for every kind: scale 0 is the score itself, without guidance; 
 conditional one where guidance is toward a class.
 
 Every kind is s(x,t) + w(t) d(x,t) with a direction d of its own. The scale w(t) is w inside the
-guidance interval and 0 outside, where d is not evaluated (Kynkäänniemi et al. 2024, arXiv
-2404.07724).
+guidance interval and 0 outside (Kynkäänniemi et al. 2024, arXiv 2404.07724). Where no sample is
+inside, d is not evaluated.
 """
 
 import math
@@ -45,17 +45,15 @@ def check(scale: float, interval: Interval = None) -> None:
     """Refuse what the kinds of guidance refuse.
 
     Raises:
-        UserError: for a negative or infinite scale, an empty interval, or one that begins below 0.
+        UserError: for a scale that is negative or not finite, or an empty interval.
     """
     if not 0 <= scale < math.inf:  # NaN too
         raise UserError(
             f"guidance scale {scale:g} is not a finite number from 0 up; 0 is unconditional, 1 is "
             "Bayes"
         )
-    if interval is not None and not 0 <= interval[0] <= interval[1]:
-        raise UserError(
-            f"guidance interval {interval} is empty or begins below 0; give the lower end first"
-        )
+    if interval is not None and not interval[0] <= interval[1]:  # NaN too
+        raise UserError(f"guidance interval {interval} is empty; give the lower end first")
 
 
 @dataclass(frozen=True)
@@ -78,7 +76,9 @@ class _Guided:
             weight = torch.where((t >= low) & (t <= high), weight, 0.0)
         if not weight.any():
             return score
-        return score + broadcast(weight, x) * self.direction(x, t, score)
+        weight = broadcast(weight, x)
+        added = weight * self.direction(x, t, score)
+        return score + torch.where(weight != 0, added, torch.zeros_like(added))
 
 
 def classifier(
@@ -94,13 +94,14 @@ def classifier(
 
     Args:
         score: the unconditional score function.
-        likelihood: (x, t, y) → ∇_x log p(y|x,t), for example `NoisyClassifier.likelihood_score`.
+        likelihood: (x, t, y) → ∇_x log p(y|x,t), for example `model.likelihood_score` of a
+            `NoisyClassifier`.
         label: the class asked for, or one class a sample, (B,).
         scale: w ≥ 0. At 1 the result is Bayes' rule, at 0 the unconditional score.
         interval: the times at which there is guidance.
 
     Raises:
-        UserError: for a negative or infinite scale or an empty interval.
+        UserError: for a scale that is negative or not finite, or an empty interval.
     """
     return _Guided(score, lambda x, t, _: likelihood(x, t, _labels(label, x)), scale, interval)
 
@@ -125,7 +126,7 @@ def classifier_free(
         interval: the times at which there is guidance.
 
     Raises:
-        UserError: for a negative or infinite scale or an empty interval.
+        UserError: for a scale that is negative or not finite, or an empty interval.
     """
     return _Guided(
         score,
@@ -150,7 +151,7 @@ def auto(
         interval: the times at which there is guidance.
 
     Raises:
-        UserError: for a negative or infinite scale or an empty interval.
+        UserError: for a scale that is negative or not finite, or an empty interval.
     """
     return _Guided(score, lambda x, t, base: base - weak(x, t), scale, interval)
 
@@ -158,8 +159,8 @@ def auto(
 def conditional(score: LabelledScore, label: int | Tensor) -> ScoreFunction:
     """The score of one class, s(x,t,y), with no guidance.
 
-    `conditional(NoisyClassifier.class_score, label)` is the classifier alone, ∇_x f(x,t)_y: the
-    energy-based generator that it contains, a diagnostic.
+    `conditional(model.class_score, label)` of a `NoisyClassifier` is the classifier alone,
+    ∇_x f(x,t)_y: the energy-based generator that it contains, a diagnostic.
 
     Args:
         score: (x, t, y) → the score of class y, from a conditional score model for example.
@@ -187,7 +188,7 @@ def of_kind(
         interval: the times at which there is guidance.
 
     Raises:
-        UserError: for a negative or infinite scale or an empty interval, or for the kind
+        UserError: for a scale that is negative or not finite, an empty interval, or the kind
             "classifier" without a likelihood.
     """
     check(scale, interval)

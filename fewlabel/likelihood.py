@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from fewlabel.classifier import vector_jacobian
+from fewlabel.errors import UserError
 from fewlabel.process import Process
 from fewlabel.randomness import SampleRandom
 from fewlabel.samplers.ode import integrate
@@ -46,8 +47,8 @@ def log_likelihood(
         score: the score function; differentiable in x, samples must not mix in it.
         process: its noise process.
         x: data at t_min, (B, ...), floating point.
-        probes: how many v a sample gets; "exact" takes all D directions of space instead, which
-            costs D derivatives an evaluation.
+        probes: how many v a sample gets, at least 1; "exact" takes all D directions of space
+            instead, which costs D derivatives an evaluation.
         seed: fixes the probes.
         first: index of the first sample of this batch in the whole set.
         rtol: relative tolerance of the solver; see `fewlabel.samplers.ode.integrate`.
@@ -55,7 +56,12 @@ def log_likelihood(
 
     Returns:
         Nats, (B,).
+
+    Raises:
+        UserError: for fewer probes than one.
     """
+    if probes != "exact" and probes < 1:
+        raise UserError(f"{probes} probes estimate nothing: give 1 or more, or exact")
     vectors = _directions(x) if probes == "exact" else _signs(x, probes, seed, first)
 
     def slope(log_ratio: Tensor, state: Tensor) -> Tensor:

@@ -36,21 +36,28 @@ class GaussianMixture:
             None if component c is class c.
 
     Raises:
-        UserError: for shapes that do not fit, weights that are not positive, or a class without
-            a component.
+        UserError: for shapes that do not fit, no component, weights that are not positive and
+            finite, negative stds, or classes that are not 0..K−1, each with a component.
     """
 
     def __init__(
         self, weights: Tensor, means: Tensor, stds: Tensor, classes: Tensor | None = None
     ) -> None:
         weights, means, stds = (torch.as_tensor(v) for v in (weights, means, stds))
-        if means.dim() != 2 or weights.shape != means.shape[:1] or stds.shape != weights.shape:
+        if not means.is_floating_point():
+            means = means.to(torch.get_default_dtype())
+        if (
+            means.dim() != 2
+            or not len(means)
+            or weights.shape != means.shape[:1]
+            or stds.shape != weights.shape
+        ):
             raise UserError(
                 f"mixture: weights {tuple(weights.shape)}, means {tuple(means.shape)} and stds "
-                f"{tuple(stds.shape)} do not fit; they are (K,), (K, D) and (K,)"
+                f"{tuple(stds.shape)} do not fit; they are (C,), (C, D) and (C,)"
             )
-        if not (weights > 0).all() or (stds < 0).any():
-            raise UserError("mixture: weights must be positive and stds not negative")
+        if not ((weights > 0) & weights.isfinite()).all() or not (stds >= 0).all():
+            raise UserError("mixture: weights must be positive and finite, stds not negative")
         self.weights, self.means, self.stds = weights / weights.sum(), means, stds
         self.classes = _checked_classes(classes, len(weights))
         self.n_classes = int(self.classes.max()) + 1
@@ -109,7 +116,7 @@ class GaussianMixture:
         return lambda x, t, y: self._in_chunks(rows, x, t, process, y)
 
     def likelihood_score(self, process: Process) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
-        """(x, t, y) → ∇_x log p_t(y|x) = class score − score, (B, D)."""
+        """(x, t, y) → ∇_x log p_t(y|x) = class score − score, (B, D); see `class_score`."""
         of_class, of_all = self.class_score(process), self.score(process)
         return lambda x, t, y: of_class(x, t, y) - of_all(x, t)
 

@@ -23,7 +23,7 @@ _CIFAR_SCORE = {
     "attention": (False, True, False, False),  # at 16 × 16
     "dropout": 0.1,
 }
-_CIFAR_CLASSIFIER = {  # Chao et al. 2022; for 100 classes they take resnet34
+_CIFAR_CLASSIFIER = {  # Chao et al. 2022, but for the averaged weights; of 100 classes resnet34
     "network": "resnet18",
     "widths": (64, 128, 256, 512),
     "fit": _CIFAR_FIT | {"steps": 60_000, "batch": 150, "warmup": 0, "ema": 0.999},
@@ -97,7 +97,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "classifier": _CIFAR_CLASSIFIER,
     },
     "ncsn++": {  # CIFAR on a GPU: Chao et al. 2022, arXiv 2203.14206, NCSN++ (continuous, VE)
-        "process": {"name": "ve", "sigma_min": 0.01, "sigma_max": 50.0},
+        "process": {"name": "ve", "sigma_min": 0.02, "sigma_max": 100.0},  # 0.01 to 50 in [0, 1]
         "score": _CIFAR_SCORE
         | {
             "layers": 8,

@@ -56,6 +56,7 @@ class StepRandom:
     def quantiles_like(self, x: Tensor) -> Tensor:
         """Stratified uniform numbers in (0, 1), one a row of x, in random order; (B,).
 
+        x is float32 or float64: in others the largest numbers would be 1.
         One number falls in each of the global batch's equal strata; each alone is uniform.
         """
         n = len(x) * self._world

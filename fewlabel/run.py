@@ -64,7 +64,7 @@ class Run:
             samples; the likelihood of guided samples, which differentiates twice, cannot be had.
 
     Raises:
-        UserError: if the folder is no run.
+        UserError: if the folder is no run, or for a device that is not there.
     """
 
     def __init__(
@@ -240,10 +240,12 @@ class Run:
                 everywhere.
 
         Raises:
-            UserError: for a negative or infinite scale, an empty interval, or either of them for
-                a method without guidance.
+            UserError: for a scale that is negative or not finite, an interval that is empty or
+                begins below 0, or either of them for a method without guidance.
         """
         guidance.check(scale, interval)
+        if interval is not None and interval[0] < 0:
+            raise UserError(f"guidance interval {interval} begins below 0; noise levels do not")
         if not self.method.guided and (scale != self.method.scale or interval is not None):
             raise UserError(
                 f"{self.config.method} samples without guidance; leave scale and interval out"

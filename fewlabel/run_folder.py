@@ -100,7 +100,11 @@ class RunFolder:
         return validated(read_settings(path), str(path), Config)
 
     def read_splits(self) -> Splits:
-        """The split manifest."""
+        """The split manifest.
+
+        Raises:
+            UserError: if it is not there or is damaged.
+        """
         path = self.path / "labels.json"
         try:
             return Splits.from_json(json.loads(path.read_text(encoding="utf-8")))

@@ -64,3 +64,9 @@ def test_nothing_is_made_on_the_default_device() -> None:
 def test_what_is_no_probability_is_refused(p: torch.Tensor, y: torch.Tensor) -> None:
     with pytest.raises(UserError, match="give"):
         ece(p, y)
+
+
+@pytest.mark.parametrize("label", [-1, 3])
+def test_a_label_of_no_class_is_refused(label: int) -> None:
+    with pytest.raises(UserError, match="leave out what has no label"):
+        ece(torch.eye(3), torch.tensor([0, 1, label]))

@@ -249,7 +249,6 @@ def test_the_classifier_alone_is_internal_plus_likelihood_score(process: Process
         (math.nan, None, "scale nan is not a finite number"),
         (1.0, (math.nan, 0.5), r"interval \(nan, 0\.5\) is empty"),
         (1.0, (0.6, 0.5), r"interval \(0\.6, 0\.5\) is empty"),
-        (1.0, (-0.1, 0.5), r"interval \(-0\.1, 0\.5\) is empty or begins below 0"),
     ],
 )
 def test_every_kind_refuses(
@@ -257,3 +256,15 @@ def test_every_kind_refuses(
 ) -> None:
     with pytest.raises(UserError, match=message):
         Kind(name, VE()).guided(0, scale, interval)
+
+
+def test_what_a_direction_is_outside_the_interval_does_not_matter() -> None:
+    """Of samples at times of their own, one inside and one outside."""
+
+    def broken(x: Tensor, t: Tensor, y: Tensor) -> Tensor:
+        return torch.where(t[:, None] > 0.5, torch.nan, torch.ones_like(x))
+
+    guided = guidance.classifier(lambda x, t: -x, broken, 0, 2.0, interval=(0.1, 0.5))
+    x = torch.ones(2, 3)
+    found = guided(x, torch.tensor([0.3, 0.7]))
+    assert torch.equal(found, torch.tensor([[1.0] * 3, [-1.0] * 3]))

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from fewlabel import guidance
 from fewlabel.classifier import NoisyClassifier, vector_jacobian
+from fewlabel.errors import UserError
 from fewlabel.likelihood import bits_per_dimension, log_likelihood
 from fewlabel.oracle import GaussianMixture
 from fewlabel.process import EDM, VE, VP, Process, SubVP
@@ -159,3 +160,10 @@ def test_bits_per_dimension() -> None:
     """A uniform density on [−1, 1]^D is 2^−D: one bit a dimension."""
     log_density = torch.tensor([-5 * math.log(2.0), -10 * math.log(2.0)])
     torch.testing.assert_close(bits_per_dimension(log_density, 5), torch.tensor([1.0, 2.0]))
+
+
+@pytest.mark.parametrize("probes", [0, -1])
+def test_an_estimate_needs_a_probe(probes: int) -> None:
+    process, mixture = VE(0.05, 50.0), mixture_in(2)
+    with pytest.raises(UserError, match="give 1 or more"):
+        log_likelihood(mixture.score(process), process, torch.zeros(1, 2), probes=probes)

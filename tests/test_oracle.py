@@ -141,6 +141,9 @@ def test_weights_are_normalised() -> None:
         ([1.0, 1.0], [[0.0], [1.0]], [1.0], r"stds \(1,\) do not fit"),
         ([1.0, 0.0], [[0.0], [1.0]], [1.0, 1.0], "weights must be positive"),
         ([1.0, 1.0], [[0.0], [1.0]], [1.0, -1.0], "stds not negative"),
+        ([1.0, 1.0], [[0.0], [1.0]], [1.0, math.nan], "stds not negative"),
+        ([1.0, math.inf], [[0.0], [1.0]], [1.0, 1.0], "positive and finite"),
+        ([], [], [], r"weights \(0,\)"),
     ],
 )
 def test_refuses_what_is_no_mixture(weights: list, means: list, stds: list, message: str) -> None:

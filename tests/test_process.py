@@ -185,6 +185,12 @@ def test_refuses_betas_and_times_out_of_order(cls: type, wrong: dict[str, float]
         ({"name": "ve", "p_mean": 1.0}, "process ve has no parameter 'p_mean'"),
         ({"name": "edm", "p_std": 0.0}, "p_std=0 is not positive"),
         ({"name": "edm", "p_std": math.nan}, "p_std=nan is not positive"),
+        ({"name": "edm", "p_std": math.inf}, "p_std=inf is not positive and finite"),
+        ({"name": "edm", "p_mean": math.nan}, "p_mean=nan is not finite"),
+        ({"name": ["ve"]}, "is unknown"),
+        ({"name": "ve", "sigma_min": "low"}, "cannot be"),
+        ({"name": "discrete", "betas": "abc"}, "cannot be"),
+        ({"name": "discrete", "schedule": "linear", "steps": -5}, "discrete"),
     ],
 )
 def test_refuses_configs(config: dict, message: str) -> None:

@@ -72,6 +72,12 @@ def test_an_interval_is_one_of_noise_levels(
     most = float(of_score.noise_ratio(torch.tensor(of_score.t_max)))
     torch.testing.assert_close(above, run.sample(**options, interval=(0.3, 1.01 * most)))
     assert not torch.allclose(above, found, atol=1e-3)
+    below = run.sample(**options, interval=(0.0, 3.0))
+    least = float(of_score.noise_ratio(torch.tensor(of_score.t_min)))
+    torch.testing.assert_close(below, run.sample(**options, interval=(0.99 * least, 3.0)))
+    assert not torch.allclose(below, found, atol=1e-3)
+    nowhere = run.sample(**options, interval=(0.0, 0.5 * least))
+    assert torch.equal(nowhere, run.sample(**options | {"scale": 0.0}))
 
 
 def test_interval_and_temperature_weaken_guidance(finished_run: Run) -> None:
@@ -124,6 +130,7 @@ def test_an_unknown_class_is_refused_with_those_there_are(
         ({"sampler": "magic"}, "choose one of"),
         ({"batch_size": 0}, "256 is usual"),
         ({"interval": (2.0, 0.5)}, "lower end first"),
+        ({"interval": (-0.1, 0.5)}, "begins below 0"),
         ({"n": 3, "label": [1, 2]}, "one label a sample"),
     ],
 )

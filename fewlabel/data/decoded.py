@@ -85,6 +85,9 @@ def open_decoded(
         facts: what JSON can hold, equal only for equal files; with the side they name the entry.
         strict: raise if any file is broken, rather than leave it out.
         progress: called after each file that is decoded; never if the cache has the entry.
+
+    Raises:
+        UserError: if no file can be read, or with `strict` any cannot; for a damaged cache.
     """
     own_side = cache_folder() / f"{fingerprint_of(_FORMAT, 'side', *facts)}.json"
     side = size or _kept_side(own_side) or _most_frequent_side(files)

@@ -18,6 +18,9 @@ def load_digits(size: int | None = None) -> Dataset:
 
     Args:
         size: None or 8; the digits come in no other size.
+
+    Raises:
+        UserError: for another size.
     """
     if size not in (None, _SIDE):
         raise UserError(f"digits are 8 × 8, not {size} × {size}: leave the size out")

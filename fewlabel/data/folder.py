@@ -52,6 +52,10 @@ def open_folder(
         size: side of the images; None for the most frequent short side, at most 64.
         progress: called as ``progress(done, total)`` while images are decoded.
         strict: raise on a broken image; else leave it out and name it in ``skipped``.
+
+    Raises:
+        UserError: for a folder that is none of these or cannot be read, or with `strict` a broken
+            image.
     """
     check_size(size)
     root = Path(folder)

@@ -44,8 +44,12 @@ def draw_labelled(
     Args:
         dataset: the data.
         train: indices of the training examples.
-        labels: "0.05", "4/class" or "all".
+        labels: a fraction in (0, 1], of which each class has at least one ("0.05"), a number per
+            class ("4/class") or "all".
         seed: the seed of the draw.
+
+    Raises:
+        UserError: for another text, or a class with too few labels.
     """
     by_class = [
         _shuffled(train[dataset.labels[train] == label], seed, label)
@@ -64,6 +68,10 @@ def listed_in_csv(dataset: Dataset, path: Path) -> NDArray[np.int64]:
     """The examples that a CSV lists in its column ``file``; all of them train.
 
     A column ``label``, if there is one, must agree with the dataset.
+
+    Raises:
+        UserError: for data without files, a file that is not there or is listed twice, or another
+            label.
     """
     if dataset.files is None:
         raise UserError(

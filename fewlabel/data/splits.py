@@ -81,6 +81,9 @@ class Splits:
         Args:
             dataset: the data at hand.
             where: what to call the holder of the manifest, such as "run folder runs/a".
+
+        Raises:
+            UserError: if it was not.
         """
         if self.fingerprint != dataset.fingerprint:
             raise UserError(
@@ -95,6 +98,9 @@ class Splits:
         Args:
             before: the manifest that it was begun with.
             where: what to call it.
+
+        Raises:
+            UserError: if they differ.
         """
         if self != replace(before, labels=self.labels):  # a CSV may be named in another way
             raise UserError(
@@ -112,7 +118,11 @@ class Splits:
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> "Splits":
-        """The manifest that `to_json` wrote."""
+        """The manifest that `to_json` wrote.
+
+        Raises:
+            UserError: for another document.
+        """
         try:
             indices = {part: np.array(document[part], dtype=np.int64) for part in _INDICES}
             names = {key: tuple(document[key]) for key in ("class_names", "skipped")}
@@ -139,6 +149,9 @@ def draw_splits(dataset: Dataset, labels: str, seed: int) -> Splits:
         labels: a fraction of the training labels ("0.05"), a number per class ("4/class"),
             "all", or the path of a ``.csv`` file with a column ``file``.
         seed: the seed of the draw; see `draw_labelled`.
+
+    Raises:
+        UserError: for fewer than two classes, labels that cannot be drawn, or a class without any.
     """
     if dataset.n_classes < 2:
         raise UserError(f"{dataset.name} has fewer than two classes: add data of another class")

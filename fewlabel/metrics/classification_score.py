@@ -51,8 +51,8 @@ def cas(
         The share of test images named right, in [0, 1], with Wilson's interval.
 
     Raises:
-        UserError: shapes that do not fit, images that are not finite, a class without images, or
-            no labelled image held out.
+        UserError: shapes that do not fit, images that are not finite, labels of no class, a class
+            without images, or no labelled image held out.
     """
     indices = held_out(dataset, splits)
     if not len(indices):

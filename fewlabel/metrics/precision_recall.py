@@ -12,7 +12,8 @@ __all__ = ["prdc"]
 def prdc(real: Array, fake: Array, k: int) -> dict[str, float]:
     """How far generated samples lie among real ones, and real among generated.
 
-    Let B(x) be the open ball around x that reaches its k-th nearest neighbour in its own set.
+    Let B(x) be the open ball around x that reaches its k-th nearest neighbour in its own set, as
+    in the code of Naeem et al.; more than k equal samples have radius 0, and hold nothing.
 
         precision  share of fake samples in at least one B(real)
         recall     share of real samples in at least one B(fake)

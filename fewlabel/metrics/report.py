@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from fewlabel.errors import UserError
 from fewlabel.metrics.intervals import Estimate
 
 __all__ = ["Draw", "Figure", "Report"]
@@ -94,17 +95,30 @@ class Report:
     warnings: Sequence[str]
 
     def overall(self, metric: str, scale: float) -> Figure:
-        """The figure of a metric over all classes at a scale."""
-        return next(
-            figure
-            for figure in self.figures
-            if (figure.metric, figure.scale, figure.class_index) == (metric, scale, None)
-        )
+        """The figure of a metric over all classes at a scale, by the first way of sampling.
+
+        Raises:
+            UserError: if it was not judged.
+        """
+        rows = [figure for figure in self._overall(metric) if figure.scale == scale]
+        if not rows:
+            raise UserError(f"{metric} was not judged at scale {scale:g}: evaluate there too")
+        return rows[0]
 
     def best_scale(self, metric: str = "intra-fid") -> float:
-        """The scale at which a metric that is better when smaller is smallest."""
+        """The scale at which a metric that is better when smaller is smallest.
+
+        Raises:
+            UserError: if it was not judged.
+        """
+        return min(self._overall(metric), key=lambda figure: figure.value).scale
+
+    def _overall(self, metric: str) -> list[Figure]:
         rows = [f for f in self.figures if f.metric == metric and f.class_index is None]
-        return min(rows, key=lambda figure: figure.value).scale
+        if not rows:
+            judged = ", ".join(dict.fromkeys(figure.metric for figure in self.figures))
+            raise UserError(f"{metric} was not judged, but {judged}: evaluate with it")
+        return rows
 
     def to_dict(self) -> dict[str, Any]:
         """The document of `evaluate --json`."""

@@ -52,6 +52,9 @@ def exact_fields(
         sigma: the noise ratio σ/α, greater than 0.
         x: points, (B, D).
         y: the class whose scores are meant, () or (B,).
+
+    Raises:
+        UserError: for a class that the mixture has not.
     """
     t = process.time_at(torch.tensor(sigma, dtype=x.dtype))
     labels = torch.as_tensor(y).expand(len(x))

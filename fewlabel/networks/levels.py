@@ -166,8 +166,8 @@ class UpLevel(_Level):
 def initialise(model: nn.Module, last: nn.Conv2d) -> None:
     """Give weights the variance 2/(fan_in + fan_out), and next to none where a branch ends.
 
-    So every residual block begins as the identity, and the output, of the convolution `last`, as
-    next to zero.
+    Those of query, key and value get a tenth of it. So every residual block begins as the
+    identity, and the output, of the convolution `last`, as next to zero.
     """
     for module in model.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):

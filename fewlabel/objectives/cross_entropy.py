@@ -44,8 +44,8 @@ class TaughtCrossEntropy(Term):
 
     Its minimiser is Σ_x0 p(x0 | x_t) q(k | x0), the expectation of the teacher's probabilities
     over what the noisy sample may have been: where q(k | x0) = p(k | x0) that is p_t(k | x_t), at
-    every noise level, and its gradient is the likelihood score. So all data train the classifier,
-    though few have a label.
+    every noise level, and the gradient of its logarithm is the likelihood score. So all data
+    train the classifier, though few have a label.
 
     Args:
         classifier: the classifier that is trained.
@@ -56,7 +56,11 @@ class TaughtCrossEntropy(Term):
         self.classifier = classifier
 
     def forward(self, batch: Batch, random: StepRandom) -> Tensor:
-        """The loss of each example, (B,); every example needs probabilities."""
+        """The loss of each example, (B,).
+
+        Raises:
+            ValueError: without a teacher's probabilities in the batch.
+        """
         if batch.q is None:
             raise ValueError("no probabilities of a teacher in the batch")
         noisy = perturb(self.classifier.process, batch.x, random)

@@ -18,8 +18,8 @@ class LikelihoodScoreMatching(Term):
 
     Chao et al. 2022, "Denoising Likelihood Score Matching for Conditional Score-based Data
     Generation", arXiv 2203.14206. Where s_θ is the true score, the minimiser is the true
-    likelihood score ∇_x log p_t(y | x_t). λ is `score_weight`, D the number of dimensions. Of a
-    teacher's probabilities y is drawn.
+    likelihood score ∇_x log p_t(y | x_t). λ is `score_weight`, D the number of dimensions; their
+    code takes the mean over dimensions, too. Of a teacher's probabilities y is drawn.
 
     Args:
         classifier: the classifier that is trained.

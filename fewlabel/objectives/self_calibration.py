@@ -16,7 +16,8 @@ class SelfCalibration(Term):
 
     Huang, Chen & Lin 2023, arXiv 2307.04081. It needs no labels: on labelled and unlabelled data
     alike it regularises the classifier through the weights that score and classes share. λ is
-    `score_weight`, D the number of dimensions.
+    `score_weight`, D the number of dimensions: a weight w of this loss is w/D on the sum over
+    dimensions, as the paper writes it.
 
     Args:
         classifier: the classifier that is trained.

@@ -27,11 +27,11 @@ def from_config(config: dict[str, Any]) -> Process:
     """Build the process that `Process.config` described.
 
     Raises:
-        UserError: for an unknown name or parameter.
+        UserError: for an unknown name or parameter, or values of another kind or out of range.
     """
     parameters = dict(config)
     name = parameters.pop("name", None)
-    if name not in PROCESSES:
+    if not isinstance(name, str) or name not in PROCESSES:
         raise UserError(f"process {name!r} is unknown; choose one of {', '.join(PROCESSES)}")
     known = [field.name for field in fields(PROCESSES[name])]
     if unknown := set(parameters) - set(known):
@@ -40,7 +40,9 @@ def from_config(config: dict[str, Any]) -> Process:
         )
     try:
         return PROCESSES[name](**parameters)
-    except TypeError:
+    except (TypeError, ValueError, RuntimeError) as error:
+        if isinstance(error, UserError):
+            raise
         raise UserError(
-            f"process {name}: its parameters {', '.join(known)} are numbers; got {parameters}"
+            f"process {name}: its parameters {', '.join(known)} cannot be {parameters}"
         ) from None

@@ -88,7 +88,7 @@ class EDM(Process):
         p_std: standard deviation of log σ in training, greater than 0.
 
     Raises:
-        UserError: unless 0 < sigma_min < sigma_max and p_std > 0.
+        UserError: unless 0 < sigma_min < sigma_max < ∞, 0 < p_std < ∞ and p_mean is finite.
     """
 
     name: ClassVar[str] = "edm"
@@ -99,8 +99,12 @@ class EDM(Process):
 
     def __post_init__(self) -> None:
         _check_sigmas(self.name, self.sigma_min, self.sigma_max)
-        if not self.p_std > 0:
-            raise UserError(f"process edm: p_std={self.p_std:g} is not positive; 1.2 is usual")
+        if not 0 < self.p_std < math.inf:
+            raise UserError(
+                f"process edm: p_std={self.p_std:g} is not positive and finite; 1.2 is usual"
+            )
+        if not math.isfinite(self.p_mean):
+            raise UserError(f"process edm: p_mean={self.p_mean:g} is not finite; -1.2 is usual")
 
     @property
     def t_min(self) -> float:  # noqa: D102

@@ -111,7 +111,8 @@ def sample(
 ) -> Tensor:
     """Draw samples of x0 by following a score function from the prior.
 
-    Sample i depends on (seed, first + i) alone, not on how many are drawn together.
+    Sample i depends on (seed, first + i) alone, not on how many are drawn together (but for
+    "ode", within its tolerance).
 
     Args:
         score: the score function.

@@ -1,4 +1,7 @@
-"""Time grids: decreasing times (steps,) from t_max to t_min at which a sampler stops."""
+"""Time grids: decreasing times (steps,) from t_max to t_min at which a sampler stops.
+
+There are at least two.
+"""
 
 import torch
 from torch import Tensor

@@ -32,7 +32,7 @@ def linear_probe(
         propagated: q of `label_propagation`, (N, K).
 
     Returns:
-        (N, K), rows of sum 1. With labels of one class alone, q.
+        (N, K), rows of sum 1. With labels of one class alone, or of every example, q.
     """
     from sklearn.linear_model import LogisticRegression
 

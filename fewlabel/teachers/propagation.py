@@ -80,8 +80,6 @@ def label_propagation(
     Raises:
         UserError: if no example has a label.
     """
-    if not (labels != UNLABELLED).any():
-        raise UserError("no example has a label to propagate; label a few of each class")
     nothing = np.zeros((len(labels), n_classes), np.float32)
     return smoothed(graph, nothing, labels, reach=reach, temperature=temperature)
 
@@ -108,7 +106,12 @@ def smoothed(
 
     Returns:
         q, (N, K), rows of sum 1.
+
+    Raises:
+        UserError: if no example has a label.
     """
+    if not (labels != UNLABELLED).any():
+        raise UserError("no example has a label to propagate; label a few of each class")
     labelled = labels != UNLABELLED
     known = np.eye(guesses.shape[1])[labels[labelled]]
     if labelled.all():

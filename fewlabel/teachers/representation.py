@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from fewlabel.data import Dataset, cache_folder, keep_features, kept_features
 from fewlabel.data.dataset import fingerprint_of, rows_key
+from fewlabel.errors import UserError
 from fewlabel.networks.weights_key import weights_key
 from fewlabel.progress import Task
 from fewlabel.score import ScoreModel
@@ -66,7 +67,13 @@ def representation(
 
 
 def half_whitened(features: Features) -> Features:
-    """The 128 strongest directions of features (N, F) of any scale, half whitened; (N, ≤ 128)."""
+    """The 128 strongest directions of features (N, F) of any scale, half whitened; (N, ≤ 128).
+
+    Raises:
+        UserError: if all examples have the same features.
+    """
+    if not features.std() > 0:
+        raise UserError("all examples have the same features: nothing tells them apart")
     features = features / np.float32(features.std())
     return half_whitening(_few(features), _DIRECTIONS)(features)
 

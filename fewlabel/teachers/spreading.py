@@ -36,6 +36,7 @@ def spread_labels(
     features, fitted to labels and propagated labels and smoothed along the graph (a = 0.8), may
     know better. It is taken if it finds more labels that were hidden from both, three-fold: by
     more than √m, where m are found by only one of them; that is one standard deviation of chance.
+    With fewer than six labels it is not tried.
 
     Args:
         features: (N, F).

@@ -62,10 +62,12 @@ def train(
     weights it would have had without the interruption.
 
     Args:
-        data: a built-in name such as "digits", or a folder of images.
+        data: a built-in name such as "digits", a folder of images, an `.npz` file or a form such
+            as "mnist:FOLDER"; see `fewlabel.data.open_dataset`.
         out: the run folder.
         method: a name in `fewlabel.methods.METHODS`; by default "lpg".
-        labels: a fraction (0.05), a number per class ("4/class"), "all", or a CSV of files.
+        labels: a fraction of the training labels (0.05; 1 is all of them), of which each class
+            has at least one, a number per class ("4/class"), "all", or a CSV of files.
         score: a run whose score model is used instead of training one.
         teacher: what labels the unlabelled, for methods that have a teacher. A run labels by its
             classifier, or if it has none by propagation along its score model's features, as
@@ -303,7 +305,11 @@ def _on_signals(do: Callable[[], None]) -> Iterator[None]:
 
 
 def default_out(data: str | None) -> Path:
-    """The run folder when none was named: runs/ and the name of the data."""
+    """The run folder when none was named: runs/ and the name of the data.
+
+    Raises:
+        UserError: if there is no data either.
+    """
     if data is None:
         raise UserError(
             "no data, and no --out: name a built-in dataset or a folder, as in `train digits`, or "

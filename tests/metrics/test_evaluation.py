@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from fewlabel.errors import UserError
 from fewlabel.metrics import fid, judge
 from fewlabel.metrics.intervals import Estimate
 from fewlabel.metrics.judge import train_judge
@@ -46,6 +47,11 @@ def test_every_way_of_sampling_has_figures_of_its_own_samples(finished_run: Run)
         assert (figure.sampler, figure.steps) == (sampler, steps)
         assert figure.value == pytest.approx(fid(real, drawn.images.flatten(1)), rel=1e-6)
     assert len({figure.value for figure in report.figures}) == 4
+    assert report.overall("fid", 2.0) is report.figures[0]
+    with pytest.raises(UserError, match="fid was not judged at scale 3: evaluate there too"):
+        report.overall("fid", 3.0)
+    with pytest.raises(UserError, match="intra-fid was not judged, but fid"):
+        report.best_scale()
 
 
 class Wide(nn.Module):

@@ -147,3 +147,6 @@ def test_what_cannot_be_is_said() -> None:
     x, _ = blobs(20)
     with pytest.raises(UserError, match="no example has a label"):
         propagated(x, np.full(20, -1), 3)
+    graph = neighbour_graph(x, 5)
+    with pytest.raises(UserError, match="no example has a label"):
+        smoothed(graph, np.full((20, 3), 1 / 3, np.float32), np.full(20, -1), reach=0.5)

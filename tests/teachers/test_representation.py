@@ -12,12 +12,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from fewlabel.data import open_dataset
+from fewlabel.errors import UserError
 from fewlabel.process import EDM, VE, VP, Process, SubVP
 from fewlabel.progress import Task
 from fewlabel.run import Run
 from fewlabel.score import ScoreModel
 from fewlabel.teachers import representation
-from fewlabel.teachers.representation import half_whitening
+from fewlabel.teachers.representation import half_whitened, half_whitening
 
 
 @pytest.fixture(autouse=True)
@@ -134,3 +135,8 @@ def test_features_are_computed_once_for_the_same_weights_and_examples(finished_r
     other, computed = found(score, indices)
     assert computed
     assert not np.allclose(first, other)
+
+
+def test_equal_features_are_refused() -> None:
+    with pytest.raises(UserError, match="nothing tells them apart"):
+        half_whitened(np.ones((5, 3), np.float32))
