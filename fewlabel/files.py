@@ -31,6 +31,9 @@ __all__ = [
 _FAILED = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 """What ends work that was rightly asked for; other reasons are wrong paths."""
 
+_UMASK = os.umask(0)  # it can only be read by setting it
+os.umask(_UMASK)
+
 _LONGEST_STEM = 100  # bytes; file names end at 255
 _LEFTOVER = re.compile(r"\.(.+-[0-9a-f]{8}(\.\w+)?|.+\.new)")
 
@@ -59,7 +62,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield temporary
-            _flush(temporary)
+            _finish(temporary)
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
@@ -85,8 +88,8 @@ def replacing_folder(path: Path) -> Iterator[Path]:
         temporary.mkdir(parents=True)
         try:
             yield temporary
-            for file in temporary.iterdir():
-                _flush(file)
+            for file in temporary.rglob("*"):
+                _finish(file)
             if path.exists():
                 shutil.rmtree(path)
             temporary.replace(path)
@@ -213,9 +216,15 @@ def _readable_errors(path: Path) -> Iterator[None]:
     except OSError as error:
         reason = error.strerror or str(error)
         kind = TrainingError if error.errno in _FAILED else UserError
-        raise kind(
-            f"cannot write {path}: {reason}: free space or choose another folder"
-        ) from error
+        mend = "free space or choose" if kind is TrainingError else "choose"
+        raise kind(f"cannot write {path}: {reason}: {mend} another folder") from error
+
+
+def _finish(path: Path) -> None:
+    """Let others read what the umask lets them, whatever wrote it; then flush it."""
+    if path.is_file():
+        path.chmod(0o666 & ~_UMASK)
+    _flush(path)
 
 
 def _flush(path: Path) -> None:

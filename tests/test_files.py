@@ -48,6 +48,19 @@ def test_a_path_that_cannot_be_written_is_named(tmp_path: Path, write: object) -
         write(tmp_path / "file" / "a.txt", "text")  # type: ignore[operator]
 
 
+def test_what_is_written_can_be_read_as_the_umask_says(tmp_path: Path) -> None:
+    plain = tmp_path / "plain"
+    plain.write_text("x")
+    with replacing(tmp_path / "alone") as temporary:
+        temporary.touch(0o600)
+    with replacing_folder(tmp_path / "folder") as temporary:
+        (temporary / "inner").touch(0o600)
+    modes = {
+        path.stat().st_mode for path in (plain, tmp_path / "alone", tmp_path / "folder/inner")
+    }
+    assert len(modes) == 1
+
+
 def test_json_comes_back(tmp_path: Path) -> None:
     value = {"ß": [1, 2.5, None, "x"]}
     write_json(tmp_path / "a.json", value)

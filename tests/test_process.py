@@ -188,8 +188,8 @@ def test_refuses_betas_and_times_out_of_order(cls: type, wrong: dict[str, float]
         ({"name": "edm", "p_std": math.inf}, "p_std=inf is not positive and finite"),
         ({"name": "edm", "p_mean": math.nan}, "p_mean=nan is not finite"),
         ({"name": ["ve"]}, "is unknown"),
-        ({"name": "ve", "sigma_min": "low"}, "cannot be"),
-        ({"name": "discrete", "betas": "abc"}, "cannot be"),
+        ({"name": "ve", "sigma_min": "low"}, "are numbers in some range; got"),
+        ({"name": "discrete", "betas": "abc"}, "are numbers in some range; got"),
         ({"name": "discrete", "schedule": "linear", "steps": -5}, "discrete"),
     ],
 )

@@ -74,6 +74,9 @@ for _command in (
 app.command("import")(import_)  # Python keeps the word for itself
 
 
+_INTERRUPTED = 130  # what typer makes of Ctrl-C
+
+
 def main() -> None:
     """Run a command; on error put one line on standard error and exit with 1 or 2."""
     arguments = sys.argv[1:]
@@ -88,6 +91,8 @@ def main() -> None:
         if debug:
             traceback.print_exc()
         sys.exit(_explain(error))
+    if status == _INTERRUPTED:
+        sys.exit(_complain("interrupted", 1))
     sys.exit(status if isinstance(status, int) else 0)
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from fewlabel.cli.options import Json, Size, Strict, print_json, say
+from fewlabel.errors import UserError
 
 __all__ = ["datasets"]
 
@@ -39,6 +40,8 @@ def datasets(
         dataset = open_dataset(data, size, task.set, strict)
     out = out or Path(f"{Path(dataset.name).stem}-sheet.png")
     refuse_inside(data, out)
+    if out.suffix.lower() != ".png":
+        raise UserError(f"--out {out}: the sheet is a PNG; give a name that ends in .png")
     found = {"data": data, **describe(dataset)}
     found["sheet"] = str(draw_sheet(dataset, out))
     if as_json:

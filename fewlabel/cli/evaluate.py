@@ -11,6 +11,7 @@ from fewlabel.cli.options import (
     Json,
     RunPath,
     Seed,
+    names_of,
     numbers_of,
     print_json,
     say,
@@ -58,11 +59,11 @@ def evaluate(
 
     opened = load(run, device, compile_)
     report = opened.evaluate(
-        metrics.split(","),
+        names_of(metrics),
         numbers_of("--scale", scale, float) if scale is not None else None,
         per_class=n,
         seed=seed,
-        sampler=sampler.split(","),
+        sampler=names_of(sampler),
         steps=numbers_of("--steps", steps, int) if steps is not None else None,
         batch_size=batch_size,
         extractor=extractor,

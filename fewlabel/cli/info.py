@@ -19,7 +19,8 @@ def info(run: RunPath, as_json: Json = False) -> None:
         print_json(document)
         return
     for key, value in document.items():
-        say(f"{key:<12} {_readable(value)}")
+        if value is not None:
+            say(f"{key:<12} {_readable(value)}")
 
 
 def methods(as_json: Json = False) -> None:

@@ -103,6 +103,11 @@ def say(text: str) -> None:
         print(text)
 
 
+def names_of(text: str) -> list[str]:
+    """The names in the text of an option, such as "lpg,cg"; spaces around them do not count."""
+    return [name.strip() for name in text.split(",")]
+
+
 def numbers_of(option: str, text: str, kind: type[Number]) -> list[Number]:
     """The numbers in the text of an option, such as "1,2,4".
 

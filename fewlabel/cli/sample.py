@@ -82,8 +82,8 @@ def sample(
 
 
 def _ends(text: str) -> tuple[float, float]:
-    """The two ends of an interval of noise levels, 0 < low ≤ high."""
+    """The two ends of an interval of noise levels, 0 ≤ low ≤ high."""
     ends = numbers_of("--interval", text, float)
-    if len(ends) != 2 or not 0 < ends[0] <= ends[1]:
-        raise UserError(f"--interval {text}: give two noise levels above 0, the lower one first")
+    if len(ends) != 2 or not 0 <= ends[0] <= ends[1]:
+        raise UserError(f"--interval {text}: give two noise levels from 0 up, the lower one first")
     return ends[0], ends[1]

@@ -9,6 +9,7 @@ DATA/1.png                      images that it does not list have none
 """
 
 import os
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -156,15 +157,22 @@ def _listing(
     return Listing(files, known, sizes, changed, class_names, dict(unread.most_common()))
 
 
-def _images_under(root: Path, name: str, unread: Counter[str]) -> Iterator[str]:
-    """The images in a folder at any depth, relative to root, none hidden; others are counted."""
+def _images_under(
+    root: Path, name: str, unread: Counter[str], above: frozenset[str] = frozenset()
+) -> Iterator[str]:
+    """The images in a folder at any depth, relative to root, none hidden; others are counted.
+
+    Links are followed, but for those to a folder above.
+    """
+    above |= {os.path.realpath(root / name)}
     with os.scandir(root / name) as entries:
         for entry in entries:
             inner = f"{name}/{entry.name}" if name else entry.name
             if entry.name[0] == ".":
                 continue
-            if entry.is_dir(follow_symlinks=False):
-                yield from _images_under(root, inner, unread)
+            if entry.is_dir():
+                if os.path.realpath(entry.path) not in above:
+                    yield from _images_under(root, inner, unread, above)
             elif _is_image(entry.name):
                 yield inner
             elif inner != TABLE:
@@ -198,6 +206,12 @@ def _check_layout(root: Path, n_files: int, class_names: tuple[str, ...], flat: 
 def _check_classes(root: Path, listing: Listing, n_broken: int = 0) -> None:
     present = set(np.unique(listing.labels).tolist())
     has_table = (root / TABLE).is_file()
+    for name in listing.class_names:
+        if any(unicodedata.category(letter) == "Cc" for letter in name):
+            raise UserError(
+                f"{root}: the name of class {name!r} holds a line break or another control "
+                "character: rename it"
+            )
     for label, name in enumerate(listing.class_names):
         if label not in present:
             where = f"class {name} of {root / TABLE}" if has_table else f"folder {root / name}"

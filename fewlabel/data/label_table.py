@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fewlabel.batch import UNLABELLED
-from fewlabel.data.images import KINDS
+from fewlabel.data.images import KINDS, SUFFIXES
 from fewlabel.data.listing import Names
 from fewlabel.data.table import plain_path, repeated, rows_of
 from fewlabel.errors import UserError
@@ -59,7 +59,12 @@ def labels_of(files: Names, table: Path) -> tuple[NDArray[np.int64], tuple[str, 
 def _not_there(table: Path, lines: list[tuple[int, str, str]]) -> UserError:
     line, name, _ = lines[0]
     more = f", nor for {len(lines) - 1} more lines" if len(lines) > 1 else ""
-    if name and (table.parent / plain_path(name)).is_file():
+    there = table.parent / plain_path(name)
+    if name and there.is_file() and Path(name).suffix.lower() in SUFFIXES:
+        return UserError(
+            f"{table}, line {line}: {name} is not written as a path in {table.parent}: write it so"
+        )
+    if name and there.is_file():
         return UserError(
             f"{table}, line {line}: {name} is of no kind that is read ({KINDS}): convert it "
             "or remove the line"

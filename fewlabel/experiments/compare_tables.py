@@ -184,5 +184,8 @@ def _finding(group: Group, column: int, metric: str) -> list[str]:
     tied = [name for name, mark in marks.items() if mark == "tied"]
     if not best:
         return []
+    if len(best) == len(marks) > 1:
+        return [f"Labels {group.name}, {measure(metric).title}: {', '.join(best)} are equal."]
     rest = f", tied with {', '.join(tied)}" if tied else ", apart from all others"
-    return [f"Labels {group.name}, {measure(metric).title}: {', '.join(best)} is best{rest}."]
+    verb = "is" if len(best) == 1 else "are"
+    return [f"Labels {group.name}, {measure(metric).title}: {', '.join(best)} {verb} best{rest}."]

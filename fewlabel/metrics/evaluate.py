@@ -255,6 +255,8 @@ def _warnings(
                 f"features; compare it between methods only, {more}, or take "
                 f"{name.replace('fid', 'kid')}, which has no bias"
             )
+    if "accuracy" not in metrics:
+        return found
     if judge.accuracy is None:
         found.append("accuracy: no labelled image was held out, the judge's own is unknown")
     elif judge.accuracy.low < _WEAK:

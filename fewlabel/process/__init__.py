@@ -44,5 +44,6 @@ def from_config(config: dict[str, Any]) -> Process:
         if isinstance(error, UserError):
             raise
         raise UserError(
-            f"process {name}: its parameters {', '.join(known)} cannot be {parameters}"
+            f"process {name}: its parameters {', '.join(known)} are numbers in some range; "
+            f"got {parameters}"
         ) from None

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fewlabel.errors import UserError
 from fewlabel.files import replacing
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ __all__ = ["FONT", "RING", "apart", "legend", "panels", "plain_axes", "write_fig
 
 WIDTH, HEIGHT, DPI = 5.6, 2.9, 250
 FONT = 9.5
+_SUFFIXES = (".png", ".svg", ".pdf")
 """In points: 16 pixels where the figure is shown 700 pixels wide, 8 on a phone."""
 MANY_LINES = 6
 """From more lines on a panel takes the whole width."""
@@ -110,8 +112,10 @@ def write_figure(figure: "Figure", path: str | Path) -> Path:
     """Write a figure; the suffix (.png, .svg) is the format.
 
     Raises:
-        UserError: the file cannot be written.
+        UserError: for another suffix, or if the file cannot be written.
     """
+    if Path(path).suffix.lower() not in _SUFFIXES:
+        raise UserError(f"{path}: a figure is written as one of {', '.join(_SUFFIXES)}")
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=DPI, facecolor="white")
     return Path(path)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from fewlabel import launched
+from fewlabel.data import refuse_inside
 from fewlabel.data.dataset import stored
 from fewlabel.errors import UserError
 from fewlabel.files import file_stems, replacing
@@ -49,10 +50,17 @@ def draw_to_folder(
 
     Returns:
         The document of `fewlabel sample --json`.
+
+    Raises:
+        UserError: for a folder that cannot be, or lies in that of the data; see `Run.draw`.
     """
     classes = list(range(len(run.class_names))) if label is None else [run.class_index(label)]
     if n < 1:
         raise UserError(f"-n {n} images were asked for; ask for at least 1")
+    if run.config.imported_from is None:
+        refuse_inside(run.config.data, folder)
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder} is a file, not a folder; give another --out")
     labels = torch.tensor(classes).repeat_interleave(n)
     with track("sampling") as task:
         drawn = run.draw(
@@ -72,7 +80,8 @@ def draw_to_folder(
     if len(run.config.shape) == 1:
         files, grid = [arrays], scatter(by_class, folder / "points.png", title)
     else:
-        files, grids, grid = _write_images(by_class, folder, title)
+        stems = dict(zip(run.class_names, file_stems(run.class_names), strict=True))
+        files, grids, grid = _write_images(by_class, stems, folder, title)
     return {
         "files": [str(path) for path in files],
         "grid": str(grid),
@@ -90,14 +99,14 @@ def draw_to_folder(
 
 
 def _write_images(
-    by_class: dict[str, Tensor], folder: Path, title: str
+    by_class: dict[str, Tensor], stems: dict[str, str], folder: Path, title: str
 ) -> tuple[list[Path], list[Path], Path]:
     """Each image, a grid of each class, and the grid of the first of every class."""
     files: list[Path] = []
     grids: list[Path] = []
-    for stem, (name, images) in zip(file_stems(by_class), by_class.items(), strict=True):
-        files += save_images(images, folder, stem)
-        grids.append(image_grid(images, folder / f"grid-{stem}.png", f"{name}: {title}"))
+    for name, images in by_class.items():
+        files += save_images(images, folder, stems[name])
+        grids.append(image_grid(images, folder / f"grid-{stems[name]}.png", f"{name}: {title}"))
     shown = {name: images[:_COLUMNS] for name, images in by_class.items()}
     return files, grids, class_grid({title: shown}, folder / "grid.png")
 

@@ -208,10 +208,13 @@ def _check_settings_of(folder: RunFolder, planned: Plan) -> None:
     if not folder.exists:
         return
     splits = folder.read_splits()
-    splits.check(planned.dataset, f"run folder {folder}")
     before, now = (flat(c.model_dump()) for c in (folder.read_config(), planned.config))
-    for key in sorted(before | now, key=lambda key: (key.count("."), key)):
-        if before.get(key) != now.get(key):
+    keys = sorted(before | now, key=lambda key: (key.count("."), key))
+    differing = [key for key in keys if before.get(key) != now.get(key)]
+    if "size" not in differing:  # that alone makes it another dataset
+        splits.check(planned.dataset, f"run folder {folder}")
+    for key in ("size", *differing):
+        if key in differing:
             raise UserError(
                 f"{folder} is another run: there {key} is {before.get(key)}, now it is "
                 f"{now.get(key)}; choose another --out, or the same settings to go on with it"

@@ -30,9 +30,9 @@ def test_samples_are_guided_as_asked(
     expected = finished_run.sample(7, 4, 5.0, interval=(0.3, 3.0), **options)
     together, sample = [], samplers.sample
 
-    def spied(score: Any, process: Any, shape: Any, *how: Any) -> torch.Tensor:
+    def spied(score: Any, process: Any, shape: Any, *how: Any, **named: Any) -> torch.Tensor:
         together.append(shape[0])
-        return sample(score, process, shape, *how)
+        return sample(score, process, shape, *how, **named)
 
     monkeypatch.setattr(samplers, "sample", spied)
     given = [word for key, value in options.items() for word in (f"--{key}", value)]
@@ -43,6 +43,35 @@ def test_samples_are_guided_as_asked(
     pixels = ((expected + 1) * 127.5).permute(0, 2, 3, 1).numpy()
     assert np.abs(drawn - pixels).max() < 0.6  # rounded; a batch of others adds 1e-4
     assert together == [3, 1]
+
+
+def test_samples_do_not_go_where_they_would_be_taken_for_data(
+    cli: Cli, copied_run: Path, tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    config = copied_run / "config.yaml"
+    config.write_text(config.read_text().replace("data: digits", f"data: {data}"))
+    done = cli("sample", copied_run, "-n", 1, "--steps", 2, "--out", data / "samples")
+    assert (done.status, "lies in the data folder" in done.err) == (2, True)
+    (tmp_path / "file").write_text("mine")
+    done = cli("sample", copied_run, "-n", 1, "--steps", 2, "--out", tmp_path / "file")
+    assert (done.status, "is a file, not a folder" in done.err) == (2, True)
+    assert [*data.iterdir()] == []
+
+
+def test_the_files_of_a_class_have_the_same_names_whatever_is_asked_for(
+    cli: Cli, finished_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ("a/b", "a_b", *"23456789")
+    monkeypatch.setattr(Run, "class_names", names)
+    for name in (None, "a/b", "a_b"):
+        told = ["-n", 1, "--steps", 2, "--out", tmp_path / str(name).replace("/", "-")]
+        asked = ["--label", name] if name else []
+        assert cli("sample", finished_run.folder, *asked, *told).status == 0
+    first, second = ({path.name for path in (tmp_path / n).glob("*.png")} for n in ("a-b", "a_b"))
+    assert first & second == {"grid.png"}
+    assert first | second <= {path.name for path in (tmp_path / "None").glob("*.png")}
 
 
 def test_samples_of_vectors_are_points_and_data_to_train_on(cli: Cli, tmp_path: Path) -> None:

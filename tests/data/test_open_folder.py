@@ -266,6 +266,27 @@ def test_a_dangling_link_is_named(make_folder: MakeFolder, refuses: Refuses) -> 
         open_folder(root)
 
 
+def test_linked_folders_are_read_but_not_round_in_circles(
+    make_folder: MakeFolder, tmp_path: Path
+) -> None:
+    root = make_folder(PETS)
+    pool = tmp_path / "elsewhere"
+    pool.mkdir()
+    grey(70).save(pool / "w.png")
+    (root / "unlabeled/pool").symlink_to(pool)
+    (root / "cat/deep/up").symlink_to(root / "cat")
+    files = open_folder(root).files or ()
+    assert [name for name in files if name.startswith("unlabeled")] == [
+        *("unlabeled/pool/w.png", "unlabeled/z.png")
+    ]
+    assert [name for name in files if name.startswith("cat")] == ["cat/b.png", "cat/deep/x.bmp"]
+
+
+def test_a_class_with_a_line_break_is_refused(make_folder: MakeFolder, refuses: Refuses) -> None:
+    with refuses(r"class 'a\nb' holds a line break", "rename it"):
+        open_folder(make_folder({"a\nb/1.png": grey(1), "c/1.png": grey(2)}))
+
+
 def test_a_cache_that_cannot_be_written_is_named(
     make_folder: MakeFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refuses: Refuses
 ) -> None:

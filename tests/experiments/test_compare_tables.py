@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from fewlabel.experiments.compare_tables import averaged, differences
+from fewlabel.experiments.compare_tables import averaged, differences, findings
+from fewlabel.report.comparison_page import comparison_of
 
 METRICS = ["intra-fid"]
 
@@ -93,3 +94,19 @@ def test_differences_are_paired_by_repeat() -> None:
     one = differences(rows, METRICS)  # c is the best with 4/class, by its one repeat
     assert one is not None
     assert one.rows["4/class", "a"] == [None]
+
+
+def test_the_best_are_named_and_nobody_is_better_than_nobody() -> None:
+    cg = averaged(figures({(0, 0): 5.0}))[0] | {"low": 4.9, "high": 5.1}
+    same, far = cg | {"method": "lpg"}, cg | {"method": "dpt", "value": 9.0, "low": 8.9}
+    near = cg | {"method": "dpt", "value": 5.15, "low": 5.05}
+
+    def found(*rows: dict[str, Any]) -> str:
+        told: dict[str, dict[tuple[str, str], str]] = {"λ": {}, "scale": {}}
+        (text,) = findings(comparison_of(rows, METRICS, "", {}, told), METRICS)
+        return text.removeprefix("Labels 4/class, intra-FID: ")
+
+    assert found(cg, same) == "cg, lpg are equal."
+    assert found(cg, same, far) == "cg, lpg are best, apart from all others."
+    assert found(cg, near) == "cg is best, tied with dpt."
+    assert found(cg, far) == "cg is best, apart from all others."
