@@ -4,7 +4,7 @@ import math
 import operator
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -181,14 +181,17 @@ class Run:
             raise UserError(f"batch size {batch_size} is not positive; 256 is usual")
         self.check_guidance(scale, interval)
         samplers.check(sampler, steps)
+        points = steps or samplers.SAMPLERS[sampler].steps
         process, times = self.score_model.process, self._times(interval)
         score, likelihood = self._counted(temperature)
         began, drawn = time.monotonic(), [torch.empty(0, *self.config.shape)]
         share, half = launched.own_share(n), self.config.precision == "bf16"
         for start in share[::batch_size]:
+            of_batch = labels[start : min(start + batch_size, share.stop)].to(self.device)
             if progress:
                 progress.set(start - share.start, len(share))
-            of_batch = labels[start : min(start + batch_size, share.stop)].to(self.device)
+                of_share = start - share.start, len(of_batch), len(share)
+                score.told = partial(_show, progress, *of_share, score.calls, points)
             shape = (len(of_batch), *self.config.shape)
             guided = guidance.of_kind(
                 self.method.guidance, score, likelihood, of_batch, scale, times
@@ -203,8 +206,7 @@ class Run:
         calls = (score.calls + likelihood.calls) // max(1, len(drawn) - 1)
         x = launched.gathered(torch.cat(drawn), n)
         x = x if len(self.config.shape) == 1 else x.clamp(-1, 1)
-        steps = steps or samplers.SAMPLERS[sampler].steps
-        return Samples(x, labels, scale, steps, calls, time.monotonic() - began)
+        return Samples(x, labels, scale, points, calls, time.monotonic() - began)
 
     def evaluate(
         self,
@@ -355,11 +357,20 @@ def find_device(name: str | None) -> torch.device:
 
 
 class _Counted:
-    """Calls a function and counts how often."""
+    """Calls a function and counts how often; `told` is told the number before each."""
 
     def __init__(self, function: Any) -> None:
         self.function, self.calls = function, 0
+        self.told: Callable[[int], object] = lambda calls: None
 
     def __call__(self, *arguments: Tensor) -> Tensor:
+        self.told(self.calls)
         self.calls += 1
         return self.function(*arguments)
+
+
+def _show(
+    progress: Task, done: int, batch: int, total: int, before: int, points: int, calls: int
+) -> None:
+    """Show how far a batch is, by the calls for it; of samplers of a call a point, as most are."""
+    progress.set(done + int(batch * min(1.0, (calls - before) / points)), total)

@@ -9,6 +9,7 @@ import torch
 import fewlabel
 from fewlabel import guidance, samplers
 from fewlabel.errors import UserError
+from fewlabel.progress import Task
 from fewlabel.run import Run
 from fewlabel.samplers import grids
 from fewlabel.training.train import train
@@ -199,3 +200,21 @@ def test_opening_a_run_leaves_the_global_generator_alone(finished_run: Run) -> N
     opened = fewlabel.load(finished_run.folder.path, "cpu")
     assert opened.score_model is not opened.classifier
     assert torch.equal(torch.rand(3), expected)
+
+
+def test_progress_is_shown_within_a_batch(finished_run: Run) -> None:
+    seen: list[tuple[int, int]] = []
+
+    class Seen(Task):
+        def set(self, done: int, total: int, note: str = "") -> None:
+            seen.append((done, total))
+
+    drawn = finished_run.draw(3, n=24, scale=0, steps=12, batch_size=12, seed=1, progress=Seen())
+    done = [share for share, _ in seen]
+    assert done == sorted(done)
+    assert {*range(0, 24)} <= {*done}
+    assert done[-1] == 24
+    assert {total for _, total in seen} == {24}
+    assert torch.equal(
+        drawn.images, finished_run.sample(3, 24, 0, steps=12, batch_size=12, seed=1)
+    )
