@@ -111,8 +111,8 @@ def test_pseudo_labels_reach_the_score_model(
     seen: list[Any] = []
 
     class Spied(Batches):
-        def __init__(self, *arguments: Any) -> None:
-            super().__init__(*arguments)
+        def __init__(self, *arguments: Any, **named: Any) -> None:
+            super().__init__(*arguments, **named)
             made.append(self)
             seen.append(arguments[:2])
 

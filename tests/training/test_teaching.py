@@ -31,8 +31,8 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[Batches]:
     found: list[Batches] = []
 
     class Spied(Batches):
-        def __init__(self, *arguments: Any) -> None:
-            super().__init__(*arguments)
+        def __init__(self, *arguments: Any, **named: Any) -> None:
+            super().__init__(*arguments, **named)
             found.append(self)
 
     monkeypatch.setattr(stages, "Batches", Spied)
