@@ -31,9 +31,6 @@ __all__ = [
 _FAILED = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 """What ends work that was rightly asked for; other reasons are wrong paths."""
 
-_UMASK = os.umask(0)  # it can only be read by setting it
-os.umask(_UMASK)
-
 _LONGEST_STEM = 100  # bytes; file names end at 255
 _LEFTOVER = re.compile(r"\.(.+-[0-9a-f]{8}(\.\w+)?|.+\.new)")
 
@@ -60,9 +57,12 @@ def replacing(path: str | Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.stem}-{uuid4().hex[:8]}{path.suffix}")
     with _readable_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.touch()
+        mode = temporary.stat().st_mode
+        temporary.unlink()
         try:
             yield temporary
-            _finish(temporary)
+            _finish(temporary, mode)
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
@@ -86,10 +86,11 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     with _readable_errors(path):
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
+        mode = temporary.stat().st_mode & 0o666
         try:
             yield temporary
             for file in temporary.rglob("*"):
-                _finish(file)
+                _finish(file, mode)
             if path.exists():
                 shutil.rmtree(path)
             temporary.replace(path)
@@ -220,10 +221,11 @@ def _readable_errors(path: Path) -> Iterator[None]:
         raise kind(f"cannot write {path}: {reason}: {mend} another folder") from error
 
 
-def _finish(path: Path) -> None:
-    """Let others read what the umask lets them, whatever wrote it; then flush it."""
+def _finish(path: Path, mode: int) -> None:
+    """Give a file the rights of any other, whatever wrote it, and flush it."""
     if path.is_file():
-        path.chmod(0o666 & ~_UMASK)
+        with contextlib.suppress(OSError):  # not every file system has them
+            path.chmod(mode)
     _flush(path)
 
 
