@@ -149,5 +149,7 @@ def compare(
     else:
         say("")
         say((out / "table.md").read_text(encoding="utf-8"))
+        for note in document["notes"]:
+            say(f"note: {note}")
         say(f"report  {document['report']}")
     refuse_nothing(document)

@@ -203,7 +203,8 @@ def perform(task: Task, protocol: Protocol, out: Path, score: str | None) -> lis
         score: the run whose unconditional score model is used where a method needs one.
 
     Returns:
-        Rows as `evaluate --json` has them, with the keys of the cell, "split" and "n_labels".
+        Rows as `evaluate --json` has them, with the keys of the cell, "split" and "n_labels", and
+        "warnings" where a reported figure rests on too little.
     """
     run = _trained(task.cell, protocol, out, score)
     reported = task.split == "report"
@@ -225,6 +226,10 @@ def perform(task: Task, protocol: Protocol, out: Path, score: str | None) -> lis
         "extractor": report.extractor,
     }
     figures = [figure.to_dict() for figure in report.figures]
+    for figure in figures:
+        if reported and figure["class"] is None:
+            own = [text for text in report.warnings if text.startswith(f"{figure['metric']}:")]
+            figure.update({"warnings": own} if own else {})
     if not reported:
         figures = [figure for figure in figures if figure["class"] is None]
     elif run.method.guidance == "classifier":

@@ -62,6 +62,7 @@ def write_results(results: Results, asked: Grid) -> dict[str, Any]:
     figures = _figures(results.out, shown, reported, protocol.metrics)
     if pictures := _sample_figures(results.out, shown, protocol):
         figures = {"Samples": pictures} | figures
+    notes = _notes(shown, protocol)
     page = comparison_page(
         "Methods on few labels",
         " ".join(findings(table, protocol.metrics)),
@@ -69,7 +70,7 @@ def write_results(results: Results, asked: Grid) -> dict[str, Any]:
         tables=tables,
         figures=figures,
         commands=(_again(results.out, asked),),
-        notes=_notes(shown, protocol),
+        notes=notes,
     )
     report = write_page(results.out / "report.html", page)
     rows = [row for row in reported if row["class"] is None]
@@ -80,6 +81,7 @@ def write_results(results: Results, asked: Grid) -> dict[str, Any]:
         "results": str(results.out / "results.jsonl"),
         "table": str(results.out / "table.md"),
         "report": str(report),
+        "notes": notes,
     }
 
 
@@ -255,8 +257,9 @@ def _some_run(out: Path, shown: Sequence[Row]) -> Run | None:
 
 
 def _notes(shown: Sequence[Row], protocol: Protocol) -> list[str]:
-    """What weakens the comparison: choices at the edge of the grid."""
-    widest, found = max(protocol.scales), []
+    """What weakens the comparison: too few examples, choices at the edge of the grid."""
+    widest = max(protocol.scales)
+    found = list(dict.fromkeys(text for row in shown for text in row.get("warnings", ())))
     for (labels, method), scale in _chosen_scales(shown).items():
         if scale == widest and len(protocol.scales) > 1:
             found.append(

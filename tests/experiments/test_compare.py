@@ -75,6 +75,7 @@ def test_every_cell_reports_at_the_scale_that_is_best_on_validation(
     for r in overall:
         cell = Cell(r["method"], LABELS, r["label_seed"], r["seed"], r["weight"])
         assert chosen(results.rows, [cell]) == (cell, r["scale"])
+    assert all("10 generated images for" in r["warnings"][0] for r in overall)  # that is few
     # of one method, one weight: the one chosen on the first draw
     weights = {r["weight"] for r in overall if r["method"] == "cg-sc-all"}
     best, _ = chosen(results.rows, candidates(Cell("cg-sc-all", LABELS), 0.0))
@@ -215,6 +216,7 @@ def test_the_table_has_the_mean_over_draws_with_student_intervals(
     """Against scipy, from the lines of results.jsonl; without what no share or distance can be."""
     results = Results.open(compared.results.out, protocol)
     document = write_results(results, asked(protocol, seeds=2))
+    assert any("10 generated images for" in note for note in document["notes"])
     lines = (results.out / "results.jsonl").read_text().splitlines()
     rows = [row for row in map(json.loads, lines) if row["split"] == "report"]
     for told in document["rows"]:
