@@ -21,6 +21,7 @@ __all__ = [
     "file_stems",
     "locked",
     "printable",
+    "refuse_file",
     "remove_leftovers",
     "replacing",
     "replacing_folder",
@@ -127,6 +128,16 @@ def locked(folder: Path, patient: bool = False) -> Iterator[None]:
         lock.release()
 
 
+def refuse_file(folder: Path) -> None:
+    """Refuse a folder to write in that is a file.
+
+    Raises:
+        UserError: if it is one.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder} is a file, not a folder; give another --out")
+
+
 def check_free(folder: Path, own: str, kind: str) -> None:
     """Refuse a folder to write in that holds files of others.
 
@@ -138,8 +149,7 @@ def check_free(folder: Path, own: str, kind: str) -> None:
     Raises:
         UserError: if it is a file, or holds files and not that one; hidden ones do not count.
     """
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"{folder} is a file, not a folder; give another --out")
+    refuse_file(folder)
     if folder.is_dir() and not (folder / own).exists():
         if any(path.name[0] != "." for path in folder.iterdir()):
             raise UserError(f"{folder} holds other files and is no {kind}; give another --out")

@@ -189,7 +189,6 @@ class Run:
         for start in share[::batch_size]:
             of_batch = labels[start : min(start + batch_size, share.stop)].to(self.device)
             if progress:
-                progress.set(start - share.start, len(share))
                 of_share = start - share.start, len(of_batch), len(share)
                 score.told = partial(_show, progress, *of_share, score.calls, points)
             shape = (len(of_batch), *self.config.shape)

@@ -158,21 +158,22 @@ def _listing(
 
 
 def _images_under(
-    root: Path, name: str, unread: Counter[str], above: frozenset[str] = frozenset()
+    root: Path, name: str, unread: Counter[str], above: tuple[str, ...] = ()
 ) -> Iterator[str]:
     """The images in a folder at any depth, relative to root, none hidden; others are counted.
 
     Links are followed, but for those to a folder above.
     """
-    above |= {os.path.realpath(root / name)}
+    here = os.path.realpath(root / name)
+    if here in above:
+        return
     with os.scandir(root / name) as entries:
         for entry in entries:
             inner = f"{name}/{entry.name}" if name else entry.name
             if entry.name[0] == ".":
                 continue
             if entry.is_dir():
-                if os.path.realpath(entry.path) not in above:
-                    yield from _images_under(root, inner, unread, above)
+                yield from _images_under(root, inner, unread, (*above, here))
             elif _is_image(entry.name):
                 yield inner
             elif inner != TABLE:

@@ -229,7 +229,8 @@ def perform(task: Task, protocol: Protocol, out: Path, score: str | None) -> lis
     for figure in figures:
         if reported and figure["class"] is None:
             own = [text for text in report.warnings if text.startswith(f"{figure['metric']}:")]
-            figure.update({"warnings": own} if own else {})
+            if own:
+                figure["warnings"] = own
     if not reported:
         figures = [figure for figure in figures if figure["class"] is None]
     elif run.method.guidance == "classifier":

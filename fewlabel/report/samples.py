@@ -11,7 +11,7 @@ from fewlabel import launched
 from fewlabel.data import refuse_inside
 from fewlabel.data.dataset import stored
 from fewlabel.errors import UserError
-from fewlabel.files import file_stems, replacing
+from fewlabel.files import file_stems, refuse_file, replacing
 from fewlabel.pictures.grid import class_grid, image_grid, save_images
 from fewlabel.pictures.scatter import scatter
 from fewlabel.progress import track
@@ -59,8 +59,7 @@ def draw_to_folder(
         raise UserError(f"-n {n} images were asked for; ask for at least 1")
     if run.config.imported_from is None:
         refuse_inside(run.config.data, folder)
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"{folder} is a file, not a folder; give another --out")
+    refuse_file(folder)
     labels = torch.tensor(classes).repeat_interleave(n)
     with track("sampling") as task:
         drawn = run.draw(

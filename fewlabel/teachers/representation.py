@@ -1,6 +1,6 @@
 """What a score model has learned of images, as features that tell classes apart."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -121,7 +121,7 @@ def _computed(
             done += len(levels[0])
             task.set(done, total)
 
-    looks = list(seen(few))
+    looks: Iterable[list[Tensor]] = list(seen(few))
     some = [torch.cat(level) for level in zip(*looks, strict=True)]
     spreads = [level.std() for level in some]
 
@@ -130,8 +130,9 @@ def _computed(
         return torch.cat([level / spread for level, spread in each], 1).numpy()
 
     reduce = half_whitening(joined(some), _DIRECTIONS)
-    every = looks if all_at_once else seen(indices)
-    return np.concatenate([reduce(joined(levels)) for levels in every])
+    if not all_at_once:
+        looks = seen(indices)
+    return np.concatenate([reduce(joined(levels)) for levels in looks])
 
 
 def _levels(

@@ -209,16 +209,16 @@ def _check_settings_of(folder: RunFolder, planned: Plan) -> None:
         return
     splits = folder.read_splits()
     before, now = (flat(c.model_dump()) for c in (folder.read_config(), planned.config))
-    keys = sorted(before | now, key=lambda key: (key.count("."), key))
+    keys = sorted(before | now, key=lambda key: (key != "size", key.count("."), key))
     differing = [key for key in keys if before.get(key) != now.get(key)]
     if "size" not in differing:  # that alone makes it another dataset
         splits.check(planned.dataset, f"run folder {folder}")
-    for key in ("size", *differing):
-        if key in differing:
-            raise UserError(
-                f"{folder} is another run: there {key} is {before.get(key)}, now it is "
-                f"{now.get(key)}; choose another --out, or the same settings to go on with it"
-            )
+    if differing:
+        key = differing[0]
+        raise UserError(
+            f"{folder} is another run: there {key} is {before.get(key)}, now it is "
+            f"{now.get(key)}; choose another --out, or the same settings to go on with it"
+        )
     planned.splits.check_same(splits, str(folder))
 
 
