@@ -54,7 +54,7 @@ def share_of_a_step(planned: Plan, stage: Stage) -> tuple[float, float]:
         models = Models(config.shape, score=frozen, classifier=build_classifier(config, 2))
     settings, row = config.fit(stage), methods.find_method(config.method)
     objective = methods.objective(row.losses(stage), models, settings.weights)
-    rows = {part: settings.batch for part in set(objective.parts.values())}
+    rows = {part: settings.batch for part in objective.parts}
     batches = Batches(dataset, splits, rows, seed=0)
     loading, computing = [], []
     for step in range(REPETITIONS + 1):

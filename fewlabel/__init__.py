@@ -8,14 +8,48 @@
     run = fewlabel.load("runs/a")                             # later
 
 The parts stand alone and compose: `fewlabel.process`, `fewlabel.score`, `fewlabel.classifier`,
-`fewlabel.guidance`, `fewlabel.samplers`, `fewlabel.objectives`, `fewlabel.methods`,
-`fewlabel.oracle`, `fewlabel.metrics`. `fewlabel.sample` follows any score function.
+`fewlabel.guidance`, `fewlabel.samplers`, `fewlabel.likelihood`, `fewlabel.objectives`,
+`fewlabel.methods`, `fewlabel.oracle`, `fewlabel.metrics`. `fewlabel.sample` follows any score
+function.
 """
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["Run", "__version__", "load", "sample", "train"]
+if TYPE_CHECKING:
+    from fewlabel import (
+        classifier,
+        guidance,
+        likelihood,
+        methods,
+        metrics,
+        objectives,
+        oracle,
+        process,
+        samplers,
+        score,
+    )
+    from fewlabel.run import Run, load
+    from fewlabel.samplers import sample
+    from fewlabel.training.train import train
+
+__all__ = [
+    "Run",
+    "__version__",
+    "classifier",
+    "guidance",
+    "likelihood",
+    "load",
+    "methods",
+    "metrics",
+    "objectives",
+    "oracle",
+    "process",
+    "sample",
+    "samplers",
+    "score",
+    "train",
+]
 
 __version__ = "0.1.0"
 
@@ -27,11 +61,15 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    """Import what is asked for when it is asked for: `import fewlabel` stays quick."""
-    if name in _HOMES:
-        return getattr(importlib.import_module(_HOMES[name]), name)
-    raise AttributeError(f"module 'fewlabel' has no attribute {name!r}")
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        """Import what is asked for when it is asked for: `import fewlabel` stays quick."""
+        if name in _HOMES:
+            return getattr(importlib.import_module(_HOMES[name]), name)
+        if name in __all__:
+            return importlib.import_module(f"fewlabel.{name}")
+        raise AttributeError(f"module 'fewlabel' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

@@ -3,9 +3,12 @@
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from torch import Tensor
 
-__all__ = ["UNLABELLED", "Batch", "Part"]
+from fewlabel.errors import UserError
+
+__all__ = ["UNLABELLED", "Batch", "Part", "labels_of"]
 
 UNLABELLED = -1
 """The label of an example that has none."""
@@ -32,3 +35,21 @@ class Batch:
     def rows(self, which: slice) -> "Batch":
         """Some of the examples."""
         return Batch(self.x[which], self.y[which], None if self.q is None else self.q[which])
+
+
+def labels_of(y: int | Tensor, x: Tensor) -> Tensor:
+    """The label of each sample of x (B, ...), from one for all, (), or one for each, (B,).
+
+    Returns:
+        (B,), on the device of x.
+
+    Raises:
+        UserError: for another number of labels.
+    """
+    labels = torch.as_tensor(y, device=x.device)
+    if labels.shape not in {(), x.shape[:1]}:
+        raise UserError(
+            f"labels of shape {tuple(labels.shape)} for {len(x)} samples; give one for all or for "
+            "each"
+        )
+    return labels.expand(len(x))

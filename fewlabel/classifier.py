@@ -18,10 +18,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from fewlabel.batch import labels_of
 from fewlabel.errors import UserError
 from fewlabel.process import Process, broadcast
 
-__all__ = ["Energy", "NoisyClassifier", "chosen_log_prob", "input_grad", "vector_jacobian"]
+__all__ = [
+    "Energy",
+    "NoisyClassifier",
+    "chosen",
+    "chosen_log_prob",
+    "input_grad",
+    "vector_jacobian",
+]
 
 Energy = Literal["scaled", "quadratic", "plain"]
 
@@ -76,9 +84,22 @@ def vector_jacobian(
     return y.detach(), torch.stack(products)
 
 
-def chosen_log_prob(logits: Tensor, y: Tensor) -> Tensor:
-    """The log-probability log_softmax(f)_y for logits (B, K) and labels (B,); shape (B,)."""
-    return logits.log_softmax(-1).gather(-1, y[:, None])[:, 0]
+def chosen(values: Tensor, y: int | Tensor) -> Tensor:
+    """The value of the class y for values (B, K) and labels () or (B,); shape (B,).
+
+    Raises:
+        UserError: for another number of labels.
+    """
+    return values.gather(-1, labels_of(y, values)[:, None])[:, 0]
+
+
+def chosen_log_prob(logits: Tensor, y: int | Tensor) -> Tensor:
+    """The log-probability log_softmax(f)_y for logits (B, K) and labels () or (B,); (B,).
+
+    Raises:
+        UserError: for another number of labels.
+    """
+    return chosen(logits.log_softmax(-1), y)
 
 
 class NoisyClassifier(nn.Module):
@@ -141,13 +162,16 @@ class NoisyClassifier(nn.Module):
         self,
         x: Tensor,
         t: Tensor,
-        y: Tensor,
+        y: int | Tensor,
         temperature: float = 1.0,
         create_graph: bool = False,
     ) -> Tensor:
-        """g(x,t,y) = ∇_x log softmax(f(x,t)/T)_y for labels y (B,); shaped like x.
+        """g(x,t,y) = ∇_x log softmax(f(x,t)/T)_y for labels y, () or (B,); shaped like x.
 
         With `create_graph` a loss can be made of it.
+
+        Raises:
+            UserError: for another number of labels.
         """
         return input_grad(
             lambda x: self(x, t) / temperature,
@@ -156,9 +180,13 @@ class NoisyClassifier(nn.Module):
             create_graph=create_graph,
         )
 
-    def class_score(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
-        """∇_x f(x,t)_y for labels y (B,): the score of class y that the energy holds."""
-        return input_grad(lambda x: self(x, t), lambda f: f.gather(-1, y[:, None])[:, 0], x)
+    def class_score(self, x: Tensor, t: Tensor, y: int | Tensor) -> Tensor:
+        """∇_x f(x,t)_y for labels y, () or (B,): the score of class y that the energy holds.
+
+        Raises:
+            UserError: for another number of labels.
+        """
+        return input_grad(lambda x: self(x, t), lambda f: chosen(f, y), x)
 
     def internal_score(self, x: Tensor, t: Tensor, create_graph: bool = False) -> Tensor:
         """s_φ(x,t) = ∇_x logsumexp_y f(x,t)_y; shaped like x.

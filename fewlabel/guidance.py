@@ -12,11 +12,12 @@ inside, d is not evaluated.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
+from fewlabel.batch import labels_of
 from fewlabel.errors import UserError
 from fewlabel.process import broadcast
 from fewlabel.score import ScoreFunction
@@ -37,11 +38,11 @@ Kind = Literal["none", "classifier", "classifier-free", "conditional"]
 LabelledScore = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(x: (B, ...), t: () or (B,), y: (B,)) → a score that depends on a class, shaped like x."""
 
-Interval = tuple[float, float] | None
+Times = tuple[float, float] | None
 """(t_low, t_high) in the process's own time, or everywhere; `process.time_at` converts a σ/α."""
 
 
-def check(scale: float, interval: Interval = None) -> None:
+def check(scale: float, times: Times = None) -> None:
     """Refuse what the kinds of guidance refuse.
 
     Raises:
@@ -52,8 +53,8 @@ def check(scale: float, interval: Interval = None) -> None:
             f"guidance scale {scale:g} is not a finite number from 0 up; 0 is unconditional, 1 is "
             "Bayes"
         )
-    if interval is not None and not interval[0] <= interval[1]:  # NaN too
-        raise UserError(f"guidance interval {interval} is empty; give the lower end first")
+    if times is not None and not times[0] <= times[1]:  # NaN too
+        raise UserError(f"guidance interval {times} is empty; give the lower end first")
 
 
 @dataclass(frozen=True)
@@ -63,16 +64,16 @@ class _Guided:
     score: ScoreFunction
     direction: Callable[[Tensor, Tensor, Tensor], Tensor]
     scale: float
-    interval: Interval
+    times: Times
 
     def __post_init__(self) -> None:
-        check(self.scale, self.interval)
+        check(self.scale, self.times)
 
     def __call__(self, x: Tensor, t: Tensor) -> Tensor:
         score = self.score(x, t)
         weight = torch.full_like(t, self.scale)
-        if self.interval is not None:
-            low, high = self.interval
+        if self.times is not None:
+            low, high = self.times
             weight = torch.where((t >= low) & (t <= high), weight, 0.0)
         if not weight.any():
             return score
@@ -86,7 +87,7 @@ def classifier(
     likelihood: LabelledScore,
     label: int | Tensor,
     scale: float = 1.0,
-    interval: Interval = None,
+    times: Times = None,
 ) -> ScoreFunction:
     """Classifier guidance: s(x,t) + w(t) ∇_x log p(y|x,t).
 
@@ -98,12 +99,12 @@ def classifier(
             `NoisyClassifier`.
         label: the class asked for, or one class a sample, (B,).
         scale: w ≥ 0. At 1 the result is Bayes' rule, at 0 the unconditional score.
-        interval: the times at which there is guidance.
+        times: (t_low, t_high) in the process's own time outside which there is no guidance.
 
     Raises:
         UserError: for a scale that is negative or not finite, or an empty interval.
     """
-    return _Guided(score, lambda x, t, _: likelihood(x, t, _labels(label, x)), scale, interval)
+    return _Guided(score, lambda x, t, _: likelihood(x, t, labels_of(label, x)), scale, times)
 
 
 def classifier_free(
@@ -111,7 +112,7 @@ def classifier_free(
     conditional_score: LabelledScore,
     label: int | Tensor,
     scale: float = 1.0,
-    interval: Interval = None,
+    times: Times = None,
 ) -> ScoreFunction:
     """Classifier-free guidance: s(x,t,∅) + w(t) (s(x,t,y) − s(x,t,∅)).
 
@@ -123,21 +124,21 @@ def classifier_free(
         conditional_score: (x, t, y) → s(x,t,y).
         label: the class asked for, or one class a sample, (B,).
         scale: w ≥ 0.
-        interval: the times at which there is guidance.
+        times: (t_low, t_high) in the process's own time outside which there is no guidance.
 
     Raises:
         UserError: for a scale that is negative or not finite, or an empty interval.
     """
     return _Guided(
         score,
-        lambda x, t, base: conditional_score(x, t, _labels(label, x)) - base,
+        lambda x, t, base: conditional_score(x, t, labels_of(label, x)) - base,
         scale,
-        interval,
+        times,
     )
 
 
 def auto(
-    score: ScoreFunction, weak: ScoreFunction, scale: float = 1.0, interval: Interval = None
+    score: ScoreFunction, weak: ScoreFunction, scale: float = 1.0, times: Times = None
 ) -> ScoreFunction:
     """Autoguidance: s(x,t) + w(t) (s(x,t) − s_weak(x,t)).
 
@@ -148,12 +149,12 @@ def auto(
         score: the score function.
         weak: that of a weaker model, such as an earlier checkpoint.
         scale: w ≥ 0; at 0 the result is `score`.
-        interval: the times at which there is guidance.
+        times: (t_low, t_high) in the process's own time outside which there is no guidance.
 
     Raises:
         UserError: for a scale that is negative or not finite, or an empty interval.
     """
-    return _Guided(score, lambda x, t, base: base - weak(x, t), scale, interval)
+    return _Guided(score, lambda x, t, base: base - weak(x, t), scale, times)
 
 
 def conditional(score: LabelledScore, label: int | Tensor) -> ScoreFunction:
@@ -166,7 +167,7 @@ def conditional(score: LabelledScore, label: int | Tensor) -> ScoreFunction:
         score: (x, t, y) → the score of class y, from a conditional score model for example.
         label: the class asked for, or one class a sample, (B,).
     """
-    return lambda x, t: score(x, t, _labels(label, x))
+    return lambda x, t: score(x, t, labels_of(label, x))
 
 
 def of_kind(
@@ -175,7 +176,7 @@ def of_kind(
     likelihood: LabelledScore | None,
     label: int | Tensor,
     scale: float = 1.0,
-    interval: Interval = None,
+    times: Times = None,
 ) -> ScoreFunction:
     """The guided score of a kind, from the models that it needs.
 
@@ -185,21 +186,19 @@ def of_kind(
         likelihood: (x, t, y) → ∇_x log p(y|x,t), for the kind "classifier".
         label: the class asked for, or one class a sample, (B,).
         scale: w ≥ 0, where there is guidance.
-        interval: the times at which there is guidance.
+        times: (t_low, t_high) in the process's own time outside which there is no guidance.
 
     Raises:
-        UserError: for a scale that is negative or not finite, an empty interval, or the kind
-            "classifier" without a likelihood.
+        UserError: for an unknown kind, a scale that is negative or not finite, an empty interval,
+            or the kind "classifier" without a likelihood.
     """
-    check(scale, interval)
+    check(scale, times)
+    if kind not in get_args(Kind):
+        raise UserError(f"guidance {kind!r} is unknown; choose one of {', '.join(get_args(Kind))}")
     if kind == "classifier":
         if likelihood is None:
             raise UserError("guidance by a classifier needs its likelihood score: give one")
-        return classifier(score, likelihood, label, scale, interval)
+        return classifier(score, likelihood, label, scale, times)
     if kind == "classifier-free":
-        return classifier_free(score, score, label, scale, interval)
+        return classifier_free(score, score, label, scale, times)
     return conditional(score, label) if kind == "conditional" else score
-
-
-def _labels(label: int | Tensor, x: Tensor) -> Tensor:
-    return torch.as_tensor(label, device=x.device).expand(len(x))

@@ -6,7 +6,7 @@ new one) and add a row here; training, guidance, sampling and every command take
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from fewlabel.batch import Part
 from fewlabel.errors import UserError
@@ -22,11 +22,14 @@ from fewlabel.objectives import (
     SelfCalibration,
     TaughtCrossEntropy,
     Term,
+    Weighted,
 )
 
 __all__ = [
+    "CE",
     "DEFAULT",
     "METHODS",
+    "UNCONDITIONAL",
     "Loss",
     "Method",
     "Models",
@@ -64,6 +67,9 @@ class Loss:
         grid: the weights among which a comparison chooses on the validation split.
         every: it is computed on every so many-th row of a batch; more than 1 saves time.
         needs_score: a loss of the classifier that evaluates the score model.
+
+    Raises:
+        UserError: for an unknown part.
     """
 
     build: Callable[[Models], Term]
@@ -72,6 +78,9 @@ class Loss:
     grid: tuple[float, ...] = ()
     every: int = 1
     needs_score: bool = False
+
+    def __post_init__(self) -> None:
+        _refuse_others("part", self.part, get_args(Part))
 
 
 @dataclass(frozen=True)
@@ -88,6 +97,9 @@ class Method:
         teacher: what labels the unlabelled data for the last model, if anything does.
         shares: the shares of labelled examples in batches of all data among which, and that of
             the data, a comparison chooses on the validation split.
+
+    Raises:
+        UserError: for unknown guidance or an unknown teacher.
     """
 
     summary: str
@@ -98,6 +110,10 @@ class Method:
     scale: float = 4.0
     teacher: Teacher | None = None
     shares: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        _refuse_others("guidance", self.guidance, get_args(Kind))
+        _refuse_others("teacher", self.teacher, (None, *get_args(Teacher)))
 
     @property
     def stages(self) -> tuple[Stage, ...]:
@@ -124,7 +140,7 @@ class Method:
     @property
     def shares_score(self) -> bool:
         """Whether its score model is the unconditional one, which others can use too."""
-        return self.score is _UNCONDITIONAL
+        return self.score == UNCONDITIONAL
 
     @property
     def taught(self) -> Stage | None:
@@ -148,11 +164,21 @@ class Method:
         return self.score if stage == "score" else self.classifier
 
 
+def _refuse_others(what: str, value: Any, choices: tuple[Any, ...]) -> None:
+    if value not in choices:
+        names = ", ".join(map(str, choices))
+        raise UserError(f"{what} {value!r} is unknown to methods; choose one of {names}")
+
+
 _DROPOUT = 0.1
 _SMOOTHING = 0.1
 
-_UNCONDITIONAL = {"dsm": Loss(lambda m: DenoisingScoreMatching(m.score), "all")}
-_CE = Loss(lambda m: CrossEntropy(m.classifier), "labelled")
+UNCONDITIONAL = {"dsm": Loss(lambda m: DenoisingScoreMatching(m.score), "all")}
+"""The losses of the score model that methods with the same data can share."""
+
+CE = Loss(lambda m: CrossEntropy(m.classifier), "labelled")
+"""Cross-entropy on the labelled data."""
+
 _SMOOTHED = Loss(lambda m: CrossEntropy(m.classifier, _SMOOTHING), "labelled")
 _TAUGHT = Loss(lambda m: TaughtCrossEntropy(m.classifier), "all")
 _ADVERSARIAL = Loss(lambda m: AdversarialCrossEntropy(m.classifier), "labelled")
@@ -181,7 +207,7 @@ METHODS: dict[str, Method] = {
     "uncond": Method(
         "an unconditional score model of all data: no labels, no guidance; to be shared",
         "Song et al. 2021, arXiv 2011.13456",
-        _UNCONDITIONAL,
+        UNCONDITIONAL,
         guidance="none",
         scale=0.0,
     ),
@@ -210,56 +236,56 @@ METHODS: dict[str, Method] = {
     "cg": Method(
         "classifier guidance: cross-entropy on the labelled data",
         "Dhariwal & Nichol 2021, arXiv 2105.05233",
-        _UNCONDITIONAL,
-        {"ce": _CE},
+        UNCONDITIONAL,
+        {"ce": CE},
     ),
     "cg-ls": Method(
         "classifier guidance with label smoothing",
         "Szegedy et al. 2016, arXiv 1512.00567",
-        _UNCONDITIONAL,
+        UNCONDITIONAL,
         {"ce": _SMOOTHED},
     ),
     "cg-jr": Method(
         "classifier guidance with Jacobian regularisation",
         "Hoffman et al. 2019, arXiv 1908.02729",
-        _UNCONDITIONAL,
-        {"ce": _CE, "jr": _JACOBIAN},
+        UNCONDITIONAL,
+        {"ce": CE, "jr": _JACOBIAN},
     ),
     "cg-at": Method(
         "classifier guidance with adversarial training",
         "Kawar et al. 2022, arXiv 2208.08664",
-        _UNCONDITIONAL,
+        UNCONDITIONAL,
         {"ce": _ADVERSARIAL},
     ),
     "cg-jem": Method(
         "classifier guidance, the classifier being a joint energy-based model of all data",
         "Grathwohl et al. 2020, arXiv 1912.03263",
-        _UNCONDITIONAL,
-        {"ce": _CE, "jem": _JEM},
+        UNCONDITIONAL,
+        {"ce": CE, "jem": _JEM},
     ),
     "cg-dlsm": Method(
         "classifier guidance, the classifier's gradient fitted to the likelihood score",
         "Chao et al. 2022, arXiv 2203.14206",
-        _UNCONDITIONAL,
-        {"ce": _CE, "dlsm": _DLSM},
+        UNCONDITIONAL,
+        {"ce": CE, "dlsm": _DLSM},
     ),
     "cg-sc-labeled": Method(
         "classifier guidance, self-calibrated on the labelled data",
         _HUANG,
-        _UNCONDITIONAL,
-        {"ce": _CE, "sc": _self_calibration("labelled")},
+        UNCONDITIONAL,
+        {"ce": CE, "sc": _self_calibration("labelled")},
     ),
     "cg-sc-all": Method(
         "classifier guidance, self-calibrated on labelled and unlabelled data",
         _HUANG,
-        _UNCONDITIONAL,
-        {"ce": _CE, "sc": _self_calibration("all")},
+        UNCONDITIONAL,
+        {"ce": CE, "sc": _self_calibration("all")},
     ),
     "dpt": Method(
         "classifier-free guidance on all data with a classifier's pseudo-labels",
         "You et al. 2023, arXiv 2302.10586",
         _conditional("labelled", _DROPOUT),
-        {"ce": _CE},
+        {"ce": CE},
         guidance="classifier-free",
         scale=2.0,
         teacher="classifier",
@@ -276,7 +302,7 @@ METHODS: dict[str, Method] = {
         "label-propagation guidance: the classifier learns, at every noise level, the labels that "
         "spread along the score model's features",
         "fewlabel",
-        _UNCONDITIONAL,
+        UNCONDITIONAL,
         {"ce": _TAUGHT},
         scale=3.0,
         teacher="propagation",
@@ -284,7 +310,7 @@ METHODS: dict[str, Method] = {
     "lpg-dlsm": Method(
         "label-propagation guidance with DLSM on every eighth example",
         "fewlabel; Chao et al. 2022, arXiv 2203.14206",
-        _UNCONDITIONAL,
+        UNCONDITIONAL,
         {"ce": _TAUGHT, "dlsm": replace(_DLSM, part="all", every=8)},
         scale=3.0,
         teacher="propagation",
@@ -309,8 +335,8 @@ def objective(
 ) -> Objective:
     """The objective of these losses at these weights, which has one for each loss."""
     return Objective(
-        terms={name: loss.build(models) for name, loss in losses.items()},
-        parts={name: loss.part for name, loss in losses.items()},
-        weights={name: weights[name] for name in losses},
-        every={name: loss.every for name, loss in losses.items()},
+        {
+            name: Weighted(loss.build(models), loss.part, weights[name], loss.every)
+            for name, loss in losses.items()
+        }
     )

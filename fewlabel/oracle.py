@@ -13,6 +13,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from fewlabel.batch import labels_of
 from fewlabel.errors import UserError
 from fewlabel.process import Process, broadcast
 from fewlabel.score import ScoreFunction
@@ -130,11 +131,16 @@ class GaussianMixture:
         self, rows: _Rows, x: Tensor, t: Tensor, process: Process, y: Tensor | int = 0
     ) -> Tensor:
         """rows(α μ_c − x, v_c, y) for a few samples at a time, so that (B, C, D) stays small."""
+        if x.shape[1:] != self.means.shape[1:]:
+            raise UserError(
+                f"mixture: points of shape {tuple(x.shape)}, but means have "
+                f"{self.means.shape[1]} dimensions; give (B, {self.means.shape[1]})"
+            )
         alpha, sigma = (
             broadcast(v(t), x).reshape(-1, 1).expand(len(x), 1)
             for v in (process.alpha, process.sigma)
         )
-        labels = torch.as_tensor(y, device=x.device).expand(len(x))
+        labels = labels_of(y, x)
         size = max(1, _CHUNK // self.means.numel())
         parts = []
         for begin in range(0, len(x), size):

@@ -8,6 +8,7 @@ Everything is drawn on the CPU, so the device does not either.
 """
 
 import hashlib
+import operator
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -18,8 +19,13 @@ __all__ = ["SampleRandom", "StepRandom", "generator_for", "seeded"]
 
 
 def generator_for(*key: int | str) -> torch.Generator:
-    """A CPU generator that is a function of the key alone."""
-    digest = hashlib.blake2b(repr(key).encode(), digest_size=8).digest()
+    """A CPU generator that is a function of the key alone.
+
+    Raises:
+        TypeError: for a part of the key that is neither text nor an integer.
+    """
+    plain = tuple(part if isinstance(part, str) else operator.index(part) for part in key)
+    digest = hashlib.blake2b(repr(plain).encode(), digest_size=8).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
 
 

@@ -12,25 +12,30 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fewlabel import guidance, launched, samplers
 from fewlabel.classifier import NoisyClassifier
 from fewlabel.config import Config
 from fewlabel.data import Dataset, Splits, open_dataset
 from fewlabel.errors import UserError
+from fewlabel.guidance import LabelledScore
 from fewlabel.methods import Method, find_method
 from fewlabel.models import build_classifier, build_score_model, compile_model
 from fewlabel.progress import Task, track
 from fewlabel.run_folder import RunFolder
-from fewlabel.score import ScoreModel
+from fewlabel.samplers import Sampler
+from fewlabel.score import ScoreFunction, ScoreModel
 
 if TYPE_CHECKING:
+    from fewlabel.extractors.extractor import Extractor
+    from fewlabel.metrics.evaluate import Reference
     from fewlabel.metrics.report import Report
 
 __all__ = ["Run", "Samples", "find_device", "load"]
 
 _BATCH = 256
+_SAMPLES = 64
 
 
 @dataclass(frozen=True)
@@ -76,6 +81,11 @@ class Run:
         self.device = find_device(device)
         self._compiled = compiled
 
+    def __repr__(self) -> str:
+        return (
+            f"Run({str(self.folder)!r}, method={self.config.method!r}, data={self.config.data!r})"
+        )
+
     @property
     def class_names(self) -> tuple[str, ...]:
         """The name of each class, in the order of the labels."""
@@ -118,34 +128,44 @@ class Run:
     def sample(
         self,
         label: int | str | Sequence[int | str] | Tensor | None = None,
-        n: int = 64,
+        n: int | None = None,
         scale: float | None = None,
-        **options: Any,
+        *,
+        sampler: str | Sampler = samplers.DEFAULT,
+        steps: int | None = None,
+        seed: int = 0,
+        interval: tuple[float, float] | None = None,
+        temperature: float = 1.0,
+        batch_size: int = _BATCH,
     ) -> Tensor:
         """Images of a class, (n, C, H, W) in [-1, 1].
 
         Image i depends on (seed, i) and its class alone, not on n or the batch size (but
-        for the sampler ode, within its tolerance).
-
-        Args:
-            label: a class by index or name, one class a sample, or None for all classes in turn.
-            n: how many images.
-            scale: guidance scale; 0 ignores the label, 1 is Bayes' rule, more is more typical;
-                None for the method's default.
-            options: the others of `draw`, such as `sampler`, `steps`, `seed` and `batch_size`.
+        for the sampler ode, within its tolerance). The arguments are those of `draw`, which
+        tells beside the images what they cost.
 
         Raises:
             UserError: for a class that does not exist or an option out of range.
         """
-        return self.draw(label, n, scale, **options).images
+        return self.draw(
+            label,
+            n,
+            scale,
+            sampler=sampler,
+            steps=steps,
+            seed=seed,
+            interval=interval,
+            temperature=temperature,
+            batch_size=batch_size,
+        ).images
 
     def draw(
         self,
         label: int | str | Sequence[int | str] | Tensor | None = None,
-        n: int = 64,
+        n: int | None = None,
         scale: float | None = None,
         *,
-        sampler: str = samplers.DEFAULT,
+        sampler: str | Sampler = samplers.DEFAULT,
         steps: int | None = None,
         seed: int = 0,
         interval: tuple[float, float] | None = None,
@@ -161,10 +181,10 @@ class Run:
 
         Args:
             label: a class by index or name, one class a sample, or None for all classes in turn.
-            n: how many images.
+            n: how many images; None for 64, or as many as there are labels.
             scale: guidance scale; 0 ignores the label, 1 is Bayes' rule, more is more typical;
                 None for the method's default.
-            sampler: a name in `samplers.SAMPLERS`.
+            sampler: a name in `samplers.SAMPLERS`, or a row of your own.
             steps: grid points of the sampler; None for its default.
             seed: fixes the noise.
             interval: noise levels σ/α, (low, high), outside which the guidance is off; None for
@@ -180,21 +200,19 @@ class Run:
         if batch_size < 1:
             raise UserError(f"batch size {batch_size} is not positive; 256 is usual")
         self.check_guidance(scale, interval)
-        samplers.check(sampler, steps)
-        points = steps or samplers.SAMPLERS[sampler].steps
+        n, points = len(labels), samplers.find_sampler(sampler, steps).steps
         process, times = self.score_model.process, self._times(interval)
-        score, likelihood = self._counted(temperature)
+        likelihood = self._likelihood_score(temperature)
+        counted = _Counted(self.score_model), likelihood and _Counted(likelihood)
         began, drawn = time.monotonic(), [torch.empty(0, *self.config.shape)]
         share, half = launched.own_share(n), self.config.precision == "bf16"
         for start in share[::batch_size]:
             of_batch = labels[start : min(start + batch_size, share.stop)].to(self.device)
             if progress:
                 of_share = start - share.start, len(of_batch), len(share)
-                score.told = partial(_show, progress, *of_share, score.calls, points)
+                counted[0].told = partial(_show, progress, *of_share, counted[0].calls, points)
             shape = (len(of_batch), *self.config.shape)
-            guided = guidance.of_kind(
-                self.method.guidance, score, likelihood, of_batch, scale, times
-            )
+            guided = guidance.of_kind(self.method.guidance, *counted, of_batch, scale, times)
             with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
                 x = samplers.sample(
                     guided, process, shape, sampler, steps, seed, first=start, device=self.device
@@ -202,25 +220,70 @@ class Run:
             drawn.append(x.cpu())
         if progress:
             progress.set(len(share), len(share))
-        calls = (score.calls + likelihood.calls) // max(1, len(drawn) - 1)
+        calls = sum(each.calls for each in counted if each) // max(1, len(drawn) - 1)
         x = launched.gathered(torch.cat(drawn), n)
         x = x if len(self.config.shape) == 1 else x.clamp(-1, 1)
         return Samples(x, labels, scale, points, calls, time.monotonic() - began)
 
+    def guided(
+        self,
+        label: int | str | Tensor,
+        scale: float | None = None,
+        *,
+        interval: tuple[float, float] | None = None,
+        temperature: float = 1.0,
+    ) -> ScoreFunction:
+        """The score function that `draw` follows: for other samplers, guidance or likelihoods.
+
+        `samplers.sample(run.guided(3), run.score_model.process, (n, *run.config.shape))` draws
+        the images of `run.sample(3, n)`, but for their being cut to [-1, 1].
+
+        Args:
+            label: a class by index or name, or one class a sample, (B,).
+            scale: guidance scale; None for the method's default.
+            interval: noise levels σ/α, (low, high), outside which the guidance is off.
+            temperature: T > 0 that divides the classifier's logits.
+
+        Raises:
+            UserError: for a class that does not exist or an option out of range.
+        """
+        scale = self.method.scale if scale is None else scale
+        self.check_guidance(scale, interval)
+        return guidance.of_kind(
+            self.method.guidance,
+            self.score_model,
+            self._likelihood_score(temperature),
+            label if isinstance(label, Tensor) else self.class_index(label),
+            scale,
+            self._times(interval),
+        )
+
     def evaluate(
         self,
-        metrics: Sequence[str] = ("accuracy", "intra-fid"),
-        scales: Sequence[float] | None = None,
-        **options: Any,
+        metrics: str | Sequence[str] = ("accuracy", "intra-fid"),
+        scales: float | Sequence[float] | None = None,
+        *,
+        per_class: int = 100,
+        seed: int = 0,
+        sampler: str | Sequence[str] = samplers.DEFAULT,
+        steps: int | Sequence[int] | None = None,
+        batch_size: int = _BATCH,
+        reference: "Reference" = "report",
+        extractor: "str | nn.Module | Extractor" = "judge",
     ) -> "Report":
         """Judge samples of every class by a classifier that was trained on all labels.
 
         Args:
-            metrics: names that `fewlabel metrics` lists.
-            scales: guidance scales; None for the method's default.
-            options: those of `fewlabel.metrics.evaluate.evaluate`, such as `per_class`, the
-                number of samples of each class, `seed`, and `extractor`, whose features are
-                compared: "judge", "inception:FILE", "transformers:NAME", or a module.
+            metrics: names that `fewlabel metrics` lists, or one.
+            scales: guidance scales, or one; None for the method's default.
+            per_class: samples of each class, at least 10, and more for some metrics.
+            seed: the seed of the samples; take another to choose than to report.
+            sampler: a name in `samplers.SAMPLERS`, or several.
+            steps: grid points of the sampler, or several numbers of them; None for its default.
+            batch_size: how many are drawn together; it changes time and memory only.
+            reference: "report", or "validation" if a choice is made by the figures.
+            extractor: whose features are compared: "judge", "inception:FILE",
+                "transformers:NAME", or a module that takes images in [-1, 1].
 
         Returns:
             Figures with 95 % intervals: `report.to_dict()`, `report.plot(path)`.
@@ -230,7 +293,20 @@ class Run:
         """
         from fewlabel.metrics.evaluate import evaluate
 
-        return evaluate(self, metrics, scales or (self.method.scale,), **options)
+        if scales is None:
+            scales = self.method.scale
+        return evaluate(
+            self,
+            (metrics,) if isinstance(metrics, str) else metrics,
+            (scales,) if isinstance(scales, int | float) else scales,
+            per_class=per_class,
+            seed=seed,
+            sampler=sampler,
+            steps=steps,
+            batch_size=batch_size,
+            reference=reference,
+            extractor=extractor,
+        )
 
     def check_guidance(self, scale: float, interval: tuple[float, float] | None = None) -> None:
         """Refuse what cannot guide the samples of this run.
@@ -252,21 +328,20 @@ class Run:
                 f"{self.config.method} samples without guidance; leave scale and interval out"
             )
 
-    def _counted(self, temperature: float) -> tuple["_Counted", "_Counted"]:
-        """The score model and the classifier's likelihood score, if any, with counters."""
+    def _likelihood_score(self, temperature: float) -> LabelledScore | None:
+        """That of the classifier, if one guides."""
         if self.method.guidance != "classifier":
             if temperature != 1:
                 raise UserError(
                     f"temperature {temperature:g}: {self.config.method} samples without a "
                     "classifier; leave it out"
                 )
-            return _Counted(self.score_model), _Counted(None)
+            return None
         if not 0 < temperature < math.inf:
             raise UserError(f"temperature {temperature:g} is not a positive number; 1 is usual")
-        likelihood = partial(self.classifier.likelihood_score, temperature=temperature)
-        return _Counted(self.score_model), _Counted(likelihood)
+        return partial(self.classifier.likelihood_score, temperature=temperature)
 
-    def _times(self, interval: tuple[float, float] | None) -> guidance.Interval:
+    def _times(self, interval: tuple[float, float] | None) -> guidance.Times:
         """A guidance interval in noise levels as one in times."""
         if interval is None:
             return None
@@ -297,16 +372,21 @@ class Run:
             )
         return index
 
-    def _labels(self, label: int | str | Sequence[int | str] | Tensor | None, n: int) -> Tensor:
-        if n < 1:
+    def _labels(
+        self, label: int | str | Sequence[int | str] | Tensor | None, n: int | None
+    ) -> Tensor:
+        """The class of each of n samples."""
+        if n is not None and n < 1:
             raise UserError(f"n={n} samples were asked for; ask for at least 1")
         if label is None:
-            return torch.arange(n) % len(self.class_names)
+            return torch.arange(n or _SAMPLES) % len(self.class_names)
         if isinstance(label, str) or np.ndim(label) == 0:
-            return torch.full((n,), self.class_index(cast(int | str, label)))
+            return torch.full((n or _SAMPLES,), self.class_index(cast(int | str, label)))
         each = cast(Sequence[int | str], label)
         labels = torch.tensor([self.class_index(one) for one in each], dtype=torch.int64)
-        if len(labels) != n:
+        if not len(labels):
+            raise UserError("no label was given; give at least one")
+        if n is not None and len(labels) != n:
             raise UserError(f"{len(labels)} labels for n={n} samples; give one label a sample")
         return labels
 

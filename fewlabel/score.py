@@ -56,7 +56,7 @@ class ScoreModel(nn.Module):
     Args:
         network: F(u, c_noise) with u of shape (B, ...) and c_noise of shape (B,), both of order
             one; returns a tensor shaped like u. This one method is all a network needs. A
-            conditional one is F(u, c_noise, y) with labels y of shape (B,), −1 for none.
+            conditional one is F(u, c_noise, y=None) with labels y of shape (B,), −1 for none.
         process: the noise process whose scores are meant.
         sigma_data: standard deviation σ_d of the data, greater than 0.
         prediction: what the network predicts; "preconditioned" is F as above.

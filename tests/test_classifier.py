@@ -236,3 +236,17 @@ def test_chosen_log_prob_against_torch() -> None:
 def test_refuses_an_unknown_energy() -> None:
     with pytest.raises(UserError, match=r"energy 'cubic' is unknown; choose one of scaled, quad"):
         NoisyClassifier(nn.Identity(), VE(), 1.0, "cubic")  # type: ignore[arg-type]
+
+
+def test_one_label_stands_for_all_samples_and_other_numbers_are_refused() -> None:
+    """Left to indexing, the samples without a label would have no gradient, and no error."""
+    model = smooth(VE(), "scaled")
+    x, t, _ = places(VE())
+    each = torch.full((len(x),), 2)
+    for score in (model.likelihood_score, model.class_score):
+        expected = score(x, t, each)
+        assert torch.equal(score(x, t, torch.tensor(2)), expected)
+        assert torch.equal(score(x, t, 2), expected)
+        for number in (1, len(x) - 1):
+            with pytest.raises(UserError, match=rf"labels of shape \({number},\) for {len(x)} "):
+                score(x, t, each[:number])

@@ -96,3 +96,11 @@ def test_it_is_written_and_read_back() -> None:
 def test_what_is_no_schedule_is_refused(wrong: dict, word: str) -> None:
     with pytest.raises(UserError, match=word):
         Discrete(**wrong)
+
+
+def test_whole_timesteps_are_times() -> None:
+    """As one types them: integers, at which α and σ are none."""
+    ours, steps = Discrete(), torch.tensor([0, 1, 500, 999])
+    for function in (ours.alpha, ours.sigma, ours.drift, ours.diffusion, ours.noise_ratio):
+        assert torch.equal(function(steps), function(steps.float()))
+    assert (ours.alpha(steps).square() + ours.sigma(steps).square()).allclose(torch.ones(4))

@@ -32,6 +32,21 @@ def test_scale_one_is_bayes_rule(process: Process, dtype: torch.dtype, tolerance
     assert ((score(x, t) - expected).abs() > 100 * tolerance * size).any()
 
 
+def test_an_unknown_kind_is_refused() -> None:
+    """It would be no guidance at all."""
+    with pytest.raises(UserError, match="guidance 'classifer' is unknown; choose one of none, cl"):
+        guidance.of_kind("classifer", lambda x, t: -x, None, 0)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("labels", [3, 5])
+def test_labels_for_other_samples_are_refused(labels: int) -> None:
+    process, mixture = VE(), three_classes()
+    score, likelihood = mixture.score(process), mixture.likelihood_score(process)
+    guided = guidance.classifier(score, likelihood, torch.zeros(labels).long())
+    with pytest.raises(UserError, match=rf"labels of shape \({labels},\) for 4 samples"):
+        guided(torch.zeros(4, 2).double(), torch.tensor(0.5).double())
+
+
 def test_a_scale_sharpens_the_guided_density() -> None:
     """The guided score is the gradient of log p(x) + w log p(y|x)."""
     process, mixture = EDM(0.01, 20.0), three_classes()
@@ -264,7 +279,7 @@ def test_what_a_direction_is_outside_the_interval_does_not_matter() -> None:
     def broken(x: Tensor, t: Tensor, y: Tensor) -> Tensor:
         return torch.where(t[:, None] > 0.5, torch.nan, torch.ones_like(x))
 
-    guided = guidance.classifier(lambda x, t: -x, broken, 0, 2.0, interval=(0.1, 0.5))
+    guided = guidance.classifier(lambda x, t: -x, broken, 0, 2.0, times=(0.1, 0.5))
     x = torch.ones(2, 3)
     found = guided(x, torch.tensor([0.3, 0.7]))
     assert torch.equal(found, torch.tensor([[1.0] * 3, [-1.0] * 3]))

@@ -50,6 +50,15 @@ def test_the_package_alone_is_quick_to_import() -> None:
     assert not loaded & {"torch", "diffusers", "matplotlib", "accelerate", "sklearn", "numpy"}
 
 
+def test_the_parts_are_there_by_name_without_another_import() -> None:
+    names = [name for name in fewlabel.__all__ if name not in ("Run", "__version__")]
+    assert (
+        {"guidance", "metrics", "oracle", "process", "samplers"} <= set(names) <= {*dir(fewlabel)}
+    )
+    for name in names:
+        fresh(f"import fewlabel; assert fewlabel.{name}.__doc__")
+
+
 def test_the_mathematics_imports_torch_alone() -> None:
     loaded = fresh("".join(f"import fewlabel.{name}\n" for name in MATHEMATICS))
     assert "torch" in loaded

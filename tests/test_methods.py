@@ -1,6 +1,7 @@
 """The table of methods against the one of docs: which loss trains which model on which data."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import pytest
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from fewlabel.batch import UNLABELLED, Batch, Part
 from fewlabel.classifier import NoisyClassifier
 from fewlabel.errors import UserError
-from fewlabel.methods import DEFAULT, METHODS, Models, find_method, objective
+from fewlabel.methods import CE, DEFAULT, METHODS, Models, find_method, objective
 from fewlabel.objectives import (
     AdversarialCrossEntropy,
     CrossEntropy,
@@ -131,12 +132,12 @@ def test_a_row_trains_what_the_papers_train_on_the_data_they_train_it_on(name: s
     assert (score.dropout, method.score[key].part) == row.score
 
     found = built(name, "classifier", of)
-    assert {type(term): found.parts[key] for key, term in found.terms.items()} == row.classifier
+    assert {type(loss.term): loss.part for loss in found.losses.values()} == row.classifier
     for term in found.terms.values():
         assert term.classifier is of.classifier
         smoothing = 0.1 if name == "cg-ls" else 0.0
         assert getattr(term, "smoothing", smoothing) == smoothing
-    assert all(weight > 0 for weight in found.weights.values())
+    assert all(loss.weight > 0 for loss in found.losses.values())
 
 
 @every_row
@@ -186,3 +187,15 @@ def test_an_unknown_method_is_refused_with_the_names_there_are() -> None:
         UserError, match=r"method 'cgg' is unknown; choose one of uncond, cond, cfg-label"
     ):
         find_method("cgg")
+
+
+def test_a_row_with_a_slip_is_refused_where_it_is_written() -> None:
+    """Unchecked a part by another name is all data, and an unknown guidance none at all."""
+    with pytest.raises(
+        UserError, match="part 'labeled' is unknown to methods; choose one of labe"
+    ):
+        replace(CE, part="labeled")
+    with pytest.raises(UserError, match="guidance 'auto' is unknown to methods"):
+        replace(METHODS["cg"], guidance="auto")
+    with pytest.raises(UserError, match="teacher 'dino' is unknown to methods"):
+        replace(METHODS["lpg"], teacher="dino")

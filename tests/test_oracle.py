@@ -37,6 +37,14 @@ def test_a_label_of_no_class_is_refused() -> None:
         score(x, t, torch.where(y == y[0], -1, y))
 
 
+@pytest.mark.parametrize("shape", [(5, 1), (5, 3), (5, 2, 1)])
+def test_points_of_other_dimensions_are_refused(shape: tuple[int, ...]) -> None:
+    """By themselves they would be spread over those of the means."""
+    score = three_classes().score(VE())
+    with pytest.raises(UserError, match="means have 2 dimensions; give"):
+        score(torch.zeros(shape).double(), torch.tensor(0.5).double())
+
+
 @every_process
 def test_density_and_posterior_are_those_of_scipy(process: Process) -> None:
     x, t, _ = places(process)

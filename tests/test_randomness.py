@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 from scipy.stats import kstest
@@ -145,3 +146,14 @@ def test_different_keys_are_different_generators() -> None:
     keys += [("step", 0, step, "") for step in range(200)]
     firsts = {torch.rand(2, generator=generator_for(*key)).tolist()[0] for key in keys}
     assert len(firsts) == len(keys)
+
+
+@pytest.mark.parametrize("seed", [np.int64(7), np.uint8(7), torch.tensor(7)], ids=type)
+def test_an_integer_of_any_kind_is_the_same_seed(seed: int) -> None:
+    assert generator_for("x", seed).initial_seed() == generator_for("x", 7).initial_seed()
+
+
+@pytest.mark.parametrize("seed", [7.0, torch.Generator().manual_seed(7), None], ids=type)
+def test_what_is_no_integer_is_no_seed(seed: object) -> None:
+    with pytest.raises(TypeError):
+        generator_for("x", seed)  # type: ignore[arg-type]

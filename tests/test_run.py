@@ -28,6 +28,41 @@ def test_the_batch_size_does_not_change_the_images(finished_run: Run) -> None:
     assert not torch.allclose(same_label[0], same_label[1], atol=1e-2)
 
 
+def test_the_guided_score_is_what_samples_follow(finished_run: Run) -> None:
+    """Of a class by name, for samplers beside those of the table too: here as many Euler steps."""
+    process, shape = finished_run.score_model.process, (3, *finished_run.config.shape)
+    guided = finished_run.guided("4", 2.0, temperature=1.5)
+    drawn = samplers.sample(guided, process, shape, steps=7, seed=2).clamp(-1, 1)
+    settings = {"scale": 2.0, "steps": 7, "seed": 2, "temperature": 1.5}
+    assert torch.equal(drawn, finished_run.sample("4", 3, **settings))
+    of_each = finished_run.guided(torch.tensor([4, 4, 4]), 2.0, temperature=1.5)
+    assert torch.equal(
+        samplers.sample(of_each, process, shape, steps=7, seed=2).clamp(-1, 1), drawn
+    )
+    own = samplers.Sampler(samplers.ddim, grids.karras, 5, takes_random=True)
+    plain = samplers.sample(guided, process, shape, own, seed=2).clamp(-1, 1)
+    assert torch.equal(
+        plain, finished_run.sample("4", 3, **settings | {"sampler": own, "steps": 5})
+    )
+    assert not torch.allclose(plain, drawn, atol=1e-2)
+
+
+def test_the_labels_tell_how_many_samples_there_are(finished_run: Run) -> None:
+    one = finished_run.sample([3, 5], steps=3)
+    assert torch.equal(one, finished_run.sample(torch.tensor([3, 5]), 2, steps=3))
+    with pytest.raises(UserError, match="no label was given"):
+        finished_run.sample([])
+
+
+def test_one_metric_and_one_scale_need_no_sequence(finished_run: Run) -> None:
+    report = finished_run.evaluate("accuracy", 2.0, per_class=10, steps=3)
+    same = finished_run.evaluate(("accuracy",), (2.0,), per_class=10, steps=3)
+    assert [figure.to_dict() for figure in report.figures] == [
+        figure.to_dict() for figure in same.figures
+    ]
+    assert report.overall("accuracy", 2.0).value >= 0
+
+
 def test_scale_0_samples_the_unconditional_score_alone(finished_run: Run) -> None:
     alone = samplers.sample(
         finished_run.score_model, finished_run.score_model.process, (5, 1, 8, 8), seed=2
@@ -62,7 +97,7 @@ def test_an_interval_is_one_of_noise_levels(
     times = [float(of_score.time_at(torch.tensor(level))) for level in (0.3, 3.0)]
     labels, ends = torch.full((4,), 7), (times[0], times[1])
     guided = guidance.classifier(
-        run.score_model, run.classifier.likelihood_score, labels, 5.0, interval=ends
+        run.score_model, run.classifier.likelihood_score, labels, 5.0, times=ends
     )
     expected = samplers.sample(guided, of_score, (4, 1, 8, 8), steps=12, seed=2).clamp(-1, 1)
     options = {"label": labels, "n": 4, "scale": 5.0, "steps": 12, "seed": 2}

@@ -92,7 +92,7 @@ def _check_judging(protocol: Protocol) -> None:
         raise UserError("there is no guidance scale to choose from; give --scale 1,2,4")
     for scale in protocol.scales:
         guidance.check(scale)
-    samplers.check(protocol.sampler, protocol.steps)
+    samplers.find_sampler(protocol.sampler, protocol.steps)
     check_numbers(METRICS_TO_CHOOSE, protocol.per_class_to_choose)
     check_numbers(protocol.metrics, protocol.per_class)
 

@@ -215,12 +215,12 @@ def _sample_figure(
     out: Path, labels: str, cells: Mapping[str, tuple[Cell, float]], protocol: Protocol
 ) -> Figure:
     path = out / f"samples-{next(iter(cells.values()))[0].folder.parts[1]}.png"
-    columns, how = {}, {"sampler": protocol.sampler, "steps": protocol.steps}
+    columns, sampler = {}, protocol.sampler
     for method, (cell, scale) in cells.items():
         run = load(out / "runs" / cell.folder)
         asked = torch.arange(len(run.class_names)).repeat_interleave(_SHOWN)
-        images = run.sample(asked, len(asked), scale, seed=0, **how).split(_SHOWN)
-        columns[method] = dict(zip(run.class_names, images, strict=True))
+        images = run.sample(asked, scale=scale, sampler=sampler, steps=protocol.steps, seed=0)
+        columns[method] = dict(zip(run.class_names, images.split(_SHOWN), strict=True))
     class_grid(columns, path)
     caption = f"Labels {labels}, first draw: each row is a class asked for."
     return Figure(path, caption, "samples of each class and method")

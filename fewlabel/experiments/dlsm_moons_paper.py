@@ -30,6 +30,7 @@ from fewlabel.objectives import (
     LikelihoodScoreMatching,
     Objective,
     Term,
+    Weighted,
 )
 from fewlabel.process import VE, Process
 from fewlabel.progress import track
@@ -172,7 +173,9 @@ def _fit(
     )
     dataset = replace(load_moons(), validation_fraction=0.0)
     splits = draw_splits(dataset, "all", _SEED)
-    objective = Objective(terms, dict.fromkeys(terms, "labelled"), weights)
+    objective = Objective(
+        {name: Weighted(term, "labelled", weights[name]) for name, term in terms.items()}
+    )
     batches = Batches(dataset, splits, {"labelled": effort.batch}, _SEED)
     checkpoints = Checkpoints(out / name)
     with track(f"training {name} of the publication") as task:

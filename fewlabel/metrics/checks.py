@@ -66,11 +66,13 @@ def checked_scores(log_prob: Array) -> Tensor:
     """A judge's log-probabilities or logits, (N, K), normalised: float64 on the CPU.
 
     Raises:
-        UserError: not two dimensions, no samples, or rows that are no logits.
+        UserError: not two dimensions, no samples, probabilities, or rows that are no logits.
     """
     scores = torch.as_tensor(log_prob).detach().to("cpu", torch.float64)
     if scores.ndim != 2 or not scores.numel():
         raise UserError(f"log_prob has shape {tuple(scores.shape)}: give (N, K)")
+    if (scores >= 0).all() and ((scores.sum(1) - 1).abs() < 1e-3).all():
+        raise UserError("log_prob holds probabilities: give their logarithms, or logits")
     normalised = scores.log_softmax(1)
     if normalised.isnan().any():  # −inf is a probability of 0; NaN, +inf or all −inf is not
         raise UserError("log_prob holds NaN: check the classifier and the generated images")

@@ -80,7 +80,7 @@ def evaluate(
     names = [sampler] if isinstance(sampler, str) else sampler
     numbers = [steps] if steps is None or isinstance(steps, int) else steps
     for way in product(names, numbers):
-        samplers.check(*way)
+        samplers.find_sampler(*way)
     n = per_class * len(run.class_names)
     samples = _drawn(run, n, seed, batch_size, product(scales, names, numbers))
     if launched.number() > 1:

@@ -7,6 +7,7 @@ from typing import Any
 
 from fewlabel.errors import UserError
 from fewlabel.metrics.intervals import Estimate
+from fewlabel.report.measures import measure
 
 __all__ = ["Draw", "Figure", "Report"]
 
@@ -106,12 +107,16 @@ class Report:
         return rows[0]
 
     def best_scale(self, metric: str = "intra-fid") -> float:
-        """The scale at which a metric that is better when smaller is smallest.
+        """The scale at which a metric is best: smallest or largest, as `measure` has it.
 
         Raises:
-            UserError: if it was not judged.
+            UserError: if it was not judged, or neither way is better.
         """
-        return min(self._overall(metric), key=lambda figure: figure.value).scale
+        best = measure(metric).best
+        if best is None:
+            raise UserError(f"neither way is better in {metric}; choose the scale by another")
+        choose = max if best == "largest" else min
+        return choose(self._overall(metric), key=lambda figure: figure.value).scale
 
     def _overall(self, metric: str) -> list[Figure]:
         rows = [f for f in self.figures if f.metric == metric and f.class_index is None]

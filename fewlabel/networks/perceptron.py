@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from fewlabel.batch import UNLABELLED
+from fewlabel.errors import UserError
 from fewlabel.networks.embeddings import NoiseEmbedding
 
 __all__ = ["Perceptron"]
@@ -52,6 +53,8 @@ class Perceptron(nn.Module):
     def features(self, u: Tensor, c_noise: Tensor, y: Tensor | None = None) -> Tensor:
         """The features under the last layer, (B, width)."""
         embedding = self.embedding(c_noise)
+        if y is not None and not self.classes:
+            raise UserError("the network is unconditional; give no labels")
         if self.classes:
             y = torch.full((len(u),), UNLABELLED, device=u.device) if y is None else y
             embedding = embedding + self.labels(y + 1)

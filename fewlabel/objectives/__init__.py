@@ -10,7 +10,7 @@ from fewlabel.objectives.jacobian import JacobianPenalty
 from fewlabel.objectives.joint_energy import JointEnergy
 from fewlabel.objectives.likelihood_score_matching import LikelihoodScoreMatching
 from fewlabel.objectives.self_calibration import SelfCalibration
-from fewlabel.objectives.term import Objective, Term
+from fewlabel.objectives.term import Objective, Term, Weighted
 
 __all__ = [
     "AdversarialCrossEntropy",
@@ -23,4 +23,5 @@ __all__ = [
     "SelfCalibration",
     "TaughtCrossEntropy",
     "Term",
+    "Weighted",
 ]

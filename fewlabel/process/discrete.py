@@ -122,16 +122,16 @@ class Discrete(Process):
         return table[step] + (t - step) * slope, slope
 
     def alpha(self, t: Tensor) -> Tensor:  # noqa: D102
-        return torch.sigmoid(-2 * self._line(t)[0]).sqrt().to(t.dtype)
+        return _like(torch.sigmoid(-2 * self._line(t)[0]).sqrt(), t)
 
     def sigma(self, t: Tensor) -> Tensor:  # noqa: D102
-        return torch.sigmoid(2 * self._line(t)[0]).sqrt().to(t.dtype)
+        return _like(torch.sigmoid(2 * self._line(t)[0]).sqrt(), t)
 
     def drift(self, t: Tensor) -> Tensor:  # noqa: D102
         return -(self.diffusion(t) ** 2) / 2
 
     def diffusion(self, t: Tensor) -> Tensor:  # noqa: D102
-        return self.sigma(t) * (2 * self._line(t)[1]).sqrt().to(t.dtype)
+        return self.sigma(t) * _like((2 * self._line(t)[1]).sqrt(), t)
 
     def time_at(self, ratio: Tensor) -> Tensor:  # noqa: D102
         table, wanted = self._table.to(ratio.device), ratio.double().log()
@@ -141,3 +141,8 @@ class Discrete(Process):
 
     def training_time(self, u: Tensor) -> Tensor:  # noqa: D102
         return u * self.t_max
+
+
+def _like(values: Tensor, t: Tensor) -> Tensor:
+    """In the precision of the times t, which may be whole numbers."""
+    return values.to(t.dtype if t.is_floating_point() else torch.get_default_dtype())

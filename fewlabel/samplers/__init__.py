@@ -6,7 +6,7 @@ argument. `sample` puts prior, time grid, sampler and the final denoising step t
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -27,10 +27,10 @@ __all__ = [
     "DEFAULT",
     "SAMPLERS",
     "Sampler",
-    "check",
     "ddim",
     "dpm_solver_2m",
     "euler_maruyama",
+    "find_sampler",
     "grids",
     "heun",
     "predictor_corrector",
@@ -55,7 +55,7 @@ class Sampler:
     function: Callable[..., Tensor]
     grid: Callable[[Process, int], Tensor]
     steps: int
-    summary: str
+    summary: str = ""
     takes_random: bool = False
 
 
@@ -86,16 +86,21 @@ SAMPLERS = {
 DEFAULT = "dpm++"
 
 
-def check(sampler: str, steps: int | None = None) -> None:
-    """Refuse what `sample` would refuse.
+def find_sampler(sampler: str | Sampler, steps: int | None = None) -> Sampler:
+    """The row called `sampler`, with this number of grid points unless it is None.
 
     Raises:
-        UserError: for an unknown sampler or fewer than 2 steps.
+        UserError: if there is none, or for fewer than 2 steps.
     """
-    if sampler not in SAMPLERS:
-        raise UserError(f"sampler {sampler!r} is unknown; choose one of {', '.join(SAMPLERS)}")
+    row = SAMPLERS.get(sampler) if isinstance(sampler, str) else sampler
+    if not isinstance(row, Sampler):
+        raise UserError(
+            f"sampler {sampler!r} is unknown; choose one of {', '.join(SAMPLERS)}, or in Python "
+            "give a Sampler"
+        )
     if steps is not None and steps < 2:
         raise UserError(f"steps={steps} is too few for a time grid; give at least 2")
+    return row if steps is None else replace(row, steps=steps)
 
 
 @torch.no_grad()
@@ -103,7 +108,7 @@ def sample(
     score: ScoreFunction,
     process: Process,
     shape: Sequence[int],
-    sampler: str = DEFAULT,
+    sampler: str | Sampler = DEFAULT,
     steps: int | None = None,
     seed: int = 0,
     first: int = 0,
@@ -118,7 +123,8 @@ def sample(
         score: the score function.
         process: its noise process.
         shape: (n, *shape of one sample).
-        sampler: a name in `SAMPLERS`.
+        sampler: a name in `SAMPLERS`, or a row of one's own, such as
+            `Sampler(partial(ddim, eta=0.5), grids.karras, 50, takes_random=True)`.
         steps: number of grid points, at least 2, or the sampler's default; the last step after
             them denoises: x0 = E[x0 | x_{t_min}]. "ode" looks at the two ends alone.
         seed: fixes the noise.
@@ -131,9 +137,8 @@ def sample(
     Raises:
         UserError: for an unknown sampler or fewer than 2 steps.
     """
-    check(sampler, steps)
-    row = SAMPLERS[sampler]
-    times = row.grid(process, row.steps if steps is None else steps).to(device, torch.float32)
+    row = find_sampler(sampler, steps)
+    times = row.grid(process, row.steps).to(device, torch.float32)
     random = SampleRandom(seed, range(first, first + shape[0]))
     x = process.prior(random.normal(shape[1:]).to(device))
     x = row.function(score, process, x, times, *([random] if row.takes_random else []))

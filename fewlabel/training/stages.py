@@ -127,7 +127,7 @@ def fit_stage(
     batches = Batches(
         dataset,
         splits,
-        sizes=dict.fromkeys(sorted(set(objective.parts.values())), rows),
+        sizes=dict.fromkeys(sorted(objective.parts), rows),
         seed=config.seed,
         rank=accelerator.process_index,
         world=accelerator.num_processes,

@@ -14,16 +14,34 @@ from fewlabel import methods
 from fewlabel.batch import Batch
 from fewlabel.process import EDM
 from fewlabel.randomness import StepRandom
+from fewlabel.run import Run
 from fewlabel.run_folder import RunFolder
 
 Cli = Callable[..., SimpleNamespace]
 PAGE = Path(__file__).parents[2] / "docs" / "your-own-method.md"
 
 
+def blocks() -> list[str]:
+    return re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+
+
+def test_the_guidance_of_the_page_lies_between_what_it_is_made_of(finished_run: Run) -> None:
+    names: dict[str, Any] = {}
+    code = blocks()[2].replace('"runs/a"', repr(str(finished_run.folder)))
+    exec(compile(code, str(PAGE), "exec"), names)
+    assert names["images"].shape == (16, 1, 8, 8)
+    process, x = finished_run.score_model.process, torch.randn(2, 1, 8, 8)
+    for ratio in (0.01, 1.0, 3.0):
+        t = process.time_at(torch.tensor(ratio))
+        plain, strong = names["plain"](x, t), names["strong"](x, t)
+        share = (names["growing"](x, t) - plain) / (strong - plain)
+        torch.testing.assert_close(share, torch.full_like(x, 1 / (1 + ratio)), rtol=0.1, atol=0.0)
+
+
 def test_the_new_loss_is_the_negative_entropy_and_its_row_trains(
     cli: Cli, tiny: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    loss, row = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    loss, row, _ = blocks()
     names: dict[str, Any] = dict(vars(methods))
     exec(compile(loss, str(PAGE), "exec"), names)
     logits = torch.tensor([[0.0, 1.0, -2.0], [3.0, 3.0, 3.0]], dtype=torch.float64)

@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import product
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from fewlabel.errors import UserError
 from fewlabel.metrics import fid, judge
 from fewlabel.metrics.intervals import Estimate
 from fewlabel.metrics.judge import train_judge
+from fewlabel.metrics.report import Figure, Report
 from fewlabel.run import Run
 
 
@@ -52,6 +55,20 @@ def test_every_way_of_sampling_has_figures_of_its_own_samples(finished_run: Run)
         report.overall("fid", 3.0)
     with pytest.raises(UserError, match="intra-fid was not judged, but fid"):
         report.best_scale()
+
+
+def test_the_best_scale_is_the_largest_or_the_smallest_as_the_metric_has_it() -> None:
+    values = {"accuracy": (0.5, 0.99), "fid": (3.0, 4.0), "copies-intra-fid": (1.0, 1.0)}
+    report: Any = SimpleNamespace(
+        _overall=lambda metric: [
+            Figure(scale, "heun", 5, metric, None, value, value, value)
+            for scale, value in zip((1.0, 4.0), values[metric], strict=True)
+        ]
+    )
+    assert Report.best_scale(report, "accuracy") == 4.0
+    assert Report.best_scale(report, "fid") == 1.0
+    with pytest.raises(UserError, match="neither way is better in copies-intra-fid"):
+        Report.best_scale(report, "copies-intra-fid")
 
 
 class Wide(nn.Module):

@@ -67,6 +67,7 @@ def test_splits_of_nearly_equal_size_hold_every_sample() -> None:
         (logits(9), 0, "give at least 1 split"),
         (torch.full((9, 3), torch.nan), 1, "holds NaN"),
         (torch.full((9, 3), torch.inf), 1, "holds NaN"),
+        (logits(9).softmax(1), 1, "holds probabilities: give their logarithms"),
         (torch.zeros(9), 1, r"shape \(9,\): give \(N, K\)"),
         (torch.zeros(0, 3), 1, r"shape \(0, 3\)"),
     ],

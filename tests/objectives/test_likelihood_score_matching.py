@@ -5,7 +5,7 @@ import torch
 from mixtures import PROCESS_NAMES, PROCESSES, SmoothNetwork
 from objective_cases import PROCESS, SIGMA_DATA, Record, mlp_classifier, points
 
-from fewlabel.objectives import LikelihoodScoreMatching, Objective
+from fewlabel.objectives import LikelihoodScoreMatching, Objective, Weighted
 from fewlabel.process import Process
 from fewlabel.randomness import StepRandom
 from fewlabel.score import ScoreModel
@@ -42,7 +42,7 @@ def test_the_score_function_is_given_and_not_trained() -> None:
     assert trained == {id(p) for p in model.parameters()}
     assert not trained & {id(p) for p in score.parameters()}
     assert term.state_dict().keys() == {f"classifier.{key}" for key in model.state_dict()}
-    assert Objective({"dlsm": term}, {"dlsm": "labelled"}, {"dlsm": 1.0}).memory() == {}
+    assert Objective({"dlsm": Weighted(term, "labelled")}).memory() == {}
     term(points(8), StepRandom(0, 0)).mean().backward()
     assert all(p.grad is None for p in score.parameters())
     assert any(p.grad.abs().max() > 1e-3 for p in model.parameters())

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from fewlabel import methods
 from fewlabel.errors import UserError
-from fewlabel.objectives import Objective
+from fewlabel.objectives import Objective, Weighted
 from fewlabel.run_folder import RunFolder
 from fewlabel.training.processes import check_parallelism
 from fewlabel.training.train import train
@@ -104,9 +104,10 @@ def test_two_processes_train_as_one(tmp_path: Path) -> None:
 
 def objective_of(method: str) -> Objective:
     row = methods.METHODS[method]
-    losses = {name: loss.build(methods.Models((2,))) for name, loss in row.classifier.items()}
-    ones = dict.fromkeys(losses, 1.0)
-    return Objective(losses, dict.fromkeys(losses, "all"), ones)  # type: ignore[arg-type]
+    built = methods.Models((2,))
+    return Objective(
+        {name: Weighted(loss.build(built), "all") for name, loss in row.classifier.items()}
+    )
 
 
 @pytest.mark.slow

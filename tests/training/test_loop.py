@@ -87,7 +87,7 @@ def test_other_schedules() -> None:
 @pytest.mark.parametrize("accumulate", [2, 5, 10])
 def test_micro_batches_change_nothing_but_rounding(tmp_path: Path, accumulate: int) -> None:
     """Each sees the noise of its rows; the gradient is the mean."""
-    batch = Batch(torch.linspace(-1, 1, 10)[:, None], torch.arange(10) % 2)
+    batch = Batch(torch.linspace(-1, 1, 10), torch.arange(10) % 2)
 
     def ended(folder: Path, **values: int) -> tuple[float, list[dict[str, float]]]:
         model = Scalar(0.3)

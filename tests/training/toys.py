@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from fewlabel.batch import Batch, Part
 from fewlabel.config import FitConfig
-from fewlabel.objectives import Objective, Term
+from fewlabel.objectives import Objective, Term, Weighted
 from fewlabel.randomness import StepRandom
 from fewlabel.training.checkpoint import Checkpoints
 from fewlabel.training.loop import Record, fit
@@ -94,7 +94,8 @@ def run_fit(
     stop_at: int | None = None,
     validate: Callable[[nn.Module], dict[str, float]] = lambda model: {},
 ) -> Iterator[Record]:
-    objective = Objective(terms, dict.fromkeys(terms, "all"), weights or dict.fromkeys(terms, 1.0))
+    of = weights or dict.fromkeys(terms, 1.0)
+    objective = Objective({name: Weighted(term, "all", of[name]) for name, term in terms.items()})
     asked = iter(range(1, 10_000))
     return fit(
         model,
