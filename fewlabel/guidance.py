@@ -71,15 +71,16 @@ class _Guided:
 
     def __call__(self, x: Tensor, t: Tensor) -> Tensor:
         score = self.score(x, t)
-        weight = torch.full_like(t, self.scale)
-        if self.times is not None:
-            low, high = self.times
-            weight = torch.where((t >= low) & (t <= high), weight, 0.0)
-        if not weight.any():
+        if self.scale == 0:
             return score
-        weight = broadcast(weight, x)
-        added = weight * self.direction(x, t, score)
-        return score + torch.where(weight != 0, added, torch.zeros_like(added))
+        if self.times is None:  # nothing to look at: a GPU need not be waited for
+            return score + self.scale * self.direction(x, t, score)
+        low, high = self.times
+        inside = (t >= low) & (t <= high)
+        if not inside.any():
+            return score
+        added = self.scale * self.direction(x, t, score)
+        return score + torch.where(broadcast(inside, x), added, torch.zeros_like(added))
 
 
 def classifier(

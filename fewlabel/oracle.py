@@ -65,9 +65,11 @@ class GaussianMixture:
 
     def sample(self, n: int, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         """Draw n pairs (x0, y): (n, D) and (n,)."""
-        c = torch.multinomial(self.weights, n, replacement=True, generator=generator)
+        c = torch.multinomial(self.weights.cpu(), n, replacement=True, generator=generator)
         noise = torch.randn(n, self.means.shape[1], generator=generator, dtype=self.means.dtype)
-        return self.means[c] + self.stds[c, None] * noise, self.classes[c]
+        classes = self.classes.cpu()[c].to(self.means.device)
+        c, noise = c.to(self.means.device), noise.to(self.means.device)
+        return self.means[c] + self.stds[c, None] * noise, classes
 
     def log_joint(self, process: Process) -> Callable[[Tensor, Tensor], Tensor]:
         """(x, t) → log p_t(x, y) = log Σ_{c in y} w_c N(x; α μ_c, v_c I), (B, K)."""

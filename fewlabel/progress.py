@@ -20,7 +20,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-__all__ = ["Task", "speaks", "track"]
+__all__ = ["PartOf", "Task", "speaks", "track"]
 
 _QUIET_SECONDS = 10.0
 _PERIOD = 3600.0
@@ -32,6 +32,22 @@ class Task:
 
     def set(self, done: int, total: int, note: str = "") -> None:
         """Show that `done` of `total` are done, with a note such as the current loss."""
+
+
+class PartOf(Task):
+    """A part of longer work, which shows how far that is.
+
+    Args:
+        whole: the longer work.
+        first: how much of it was done before.
+        total: its length.
+    """
+
+    def __init__(self, whole: Task, first: int, total: int) -> None:
+        self._whole, self._first, self._total = whole, first, total
+
+    def set(self, done: int, total: int, note: str = "") -> None:  # noqa: D102
+        self._whole.set(self._first + done, self._total, note)
 
 
 class _Bar(Task):

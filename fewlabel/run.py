@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from fewlabel import guidance, launched, samplers
 from fewlabel.classifier import NoisyClassifier
 from fewlabel.config import Config
-from fewlabel.data import Dataset, Splits, open_dataset
+from fewlabel.data import Dataset, Splits, absolute, is_missing, open_dataset
 from fewlabel.errors import UserError
 from fewlabel.guidance import LabelledScore
 from fewlabel.methods import Method, find_method
@@ -67,16 +67,23 @@ class Run:
         device: where to compute, such as "cpu" or "cuda"; by default a GPU if there is one.
         compiled: compile the models to sample from, which takes minutes once and pays for many
             samples; the likelihood of guided samples, which differentiates twice, cannot be had.
+        data: where its data are now, if they moved.
 
     Raises:
         UserError: if the folder is no run, or for a device that is not there.
     """
 
     def __init__(
-        self, folder: str | os.PathLike[str], device: str | None = None, compiled: bool = False
+        self,
+        folder: str | os.PathLike[str],
+        device: str | None = None,
+        compiled: bool = False,
+        data: str | os.PathLike[str] | None = None,
     ) -> None:
         self.folder = RunFolder(folder)
         self.config: Config = self.folder.read_config()
+        if data is not None:
+            self.config = self.config.model_copy(update={"data": absolute(data)})
         self.splits: Splits = self.folder.read_splits()
         self.device = find_device(device)
         self._compiled = compiled
@@ -119,6 +126,11 @@ class Run:
             raise UserError(
                 f"{self.folder.path} was imported and has no data: train a classifier for it with "
                 f"`fewlabel train DATA --score {self.folder.path}`"
+            )
+        if is_missing(self.config.data):
+            raise UserError(
+                f"the data of {self.folder.path} are no longer at {self.config.data}: tell where "
+                "they are now, with --data or load(…, data=…)"
             )
         with track("reading images") as task:
             dataset = open_dataset(self.config.data, self.config.size, task.set)
@@ -171,6 +183,7 @@ class Run:
         interval: tuple[float, float] | None = None,
         temperature: float = 1.0,
         batch_size: int = _BATCH,
+        first: int = 0,
         progress: Task | None = None,
     ) -> Samples:
         """Draw images of a class and count what they cost.
@@ -191,12 +204,15 @@ class Run:
                 everywhere.
             temperature: T > 0 that divides the classifier's logits: more makes it less sure.
             batch_size: how many are drawn together.
+            first: index of the first image in a longer request: with `first=n` the next call
+                goes on where one for n images ended.
             progress: shows how many are done.
 
         Raises:
             UserError: for a class that does not exist or an option out of range.
         """
-        labels, scale = self._labels(label, n), self.method.scale if scale is None else scale
+        labels = self._labels(label, n, first)
+        scale = self.method.scale if scale is None else scale
         if batch_size < 1:
             raise UserError(f"batch size {batch_size} is not positive; 256 is usual")
         self.check_guidance(scale, interval)
@@ -215,7 +231,7 @@ class Run:
             guided = guidance.of_kind(self.method.guidance, *counted, of_batch, scale, times)
             with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
                 x = samplers.sample(
-                    guided, process, shape, sampler, steps, seed, first=start, device=self.device
+                    guided, process, shape, sampler, steps, seed, first + start, self.device
                 )
             drawn.append(x.cpu())
         if progress:
@@ -235,8 +251,9 @@ class Run:
     ) -> ScoreFunction:
         """The score function that `draw` follows: for other samplers, guidance or likelihoods.
 
-        `samplers.sample(run.guided(3), run.score_model.process, (n, *run.config.shape))` draws
-        the images of `run.sample(3, n)`, but for their being cut to [-1, 1].
+        On a CPU `samplers.sample(run.guided(3), run.score_model.process, (n, *run.config.shape))`
+        draws the images of `run.sample(3, n)` in float32, but for their being cut to [-1, 1]; on
+        a GPU with `device=run.device`.
 
         Args:
             label: a class by index or name, or one class a sample, (B,).
@@ -373,13 +390,13 @@ class Run:
         return index
 
     def _labels(
-        self, label: int | str | Sequence[int | str] | Tensor | None, n: int | None
+        self, label: int | str | Sequence[int | str] | Tensor | None, n: int | None, first: int
     ) -> Tensor:
         """The class of each of n samples."""
         if n is not None and n < 1:
             raise UserError(f"n={n} samples were asked for; ask for at least 1")
         if label is None:
-            return torch.arange(n or _SAMPLES) % len(self.class_names)
+            return torch.arange(first, first + (n or _SAMPLES)) % len(self.class_names)
         if isinstance(label, str) or np.ndim(label) == 0:
             return torch.full((n or _SAMPLES,), self.class_index(cast(int | str, label)))
         each = cast(Sequence[int | str], label)
@@ -398,18 +415,24 @@ class Run:
         return model
 
 
-def load(folder: str | os.PathLike[str], device: str | None = None, compiled: bool = False) -> Run:
+def load(
+    folder: str | os.PathLike[str],
+    device: str | None = None,
+    compiled: bool = False,
+    data: str | os.PathLike[str] | None = None,
+) -> Run:
     """Open a run folder to sample from it and to judge it.
 
     Args:
         folder: what `train` made.
         device: where to compute, such as "cpu" or "cuda"; by default a GPU if there is one.
         compiled: compile the models, see `Run`.
+        data: where its data are now, if they moved.
 
     Raises:
         UserError: if the folder is no run.
     """
-    return Run(folder, device, compiled)
+    return Run(folder, device, compiled, data)
 
 
 def find_device(name: str | None) -> torch.device:
@@ -432,7 +455,8 @@ def find_device(name: str | None) -> torch.device:
         if device.index is not None:  # training goes by the current one
             torch.cuda.set_device(device)
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
-    return launched.device_of_process(name == "cpu") if launched.number() > 1 else device
+    own = launched.number() > 1  # each process has its own
+    return launched.device_of_process(device.type == "cpu") if own else device
 
 
 class _Counted:

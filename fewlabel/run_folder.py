@@ -69,8 +69,16 @@ class RunFolder:
         """Write the manifest and the configuration; the folder is a run from then on."""
         self.check_free()
         write_json(self.path / "labels.json", splits.to_json())
-        provenance = {"versions": _versions(), "revision": _revision()}
-        text = config.to_yaml() + yaml.safe_dump(provenance, sort_keys=False)
+        self._write(config, {"versions": _versions(), "revision": _revision()})
+
+    def rewrite(self, config: Config) -> None:
+        """Replace the configuration by another of the same run, whose data moved for example."""
+        if config != self.read_config():
+            found = read_yaml(self.path / "config.yaml")
+            self._write(config, {key: found[key] for key in _PROVENANCE if key in found})
+
+    def _write(self, config: Config, provenance: Mapping[str, Any]) -> None:
+        text = config.to_yaml() + yaml.safe_dump(dict(provenance), sort_keys=False)
         write_text(self.path / "config.yaml", text)
 
     def _holds_splits(self) -> bool:

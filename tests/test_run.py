@@ -63,6 +63,13 @@ def test_one_metric_and_one_scale_need_no_sequence(finished_run: Run) -> None:
     assert report.overall("accuracy", 2.0).value >= 0
 
 
+def test_a_request_goes_on_where_another_ended(finished_run: Run) -> None:
+    whole = finished_run.sample(n=13, steps=3, seed=6)
+    ends = [finished_run.draw(n=n, first=first, steps=3, seed=6) for n, first in ((6, 0), (7, 6))]
+    assert torch.equal(torch.cat([drawn.labels for drawn in ends]), torch.arange(13) % 10)
+    torch.testing.assert_close(torch.cat([drawn.images for drawn in ends]), whole)
+
+
 def test_scale_0_samples_the_unconditional_score_alone(finished_run: Run) -> None:
     alone = samplers.sample(
         finished_run.score_model, finished_run.score_model.process, (5, 1, 8, 8), seed=2

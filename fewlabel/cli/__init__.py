@@ -74,6 +74,10 @@ for _command in (
 app.command("import")(import_)  # Python keeps the word for itself
 
 
+_LESS_MEMORY = (
+    "draw fewer together (sample, evaluate --batch-size 32), train in parts of a batch (train "
+    "--set score.fit.accumulate=4 --set classifier.fit.accumulate=4), or take a smaller --size"
+)
 _INTERRUPTED = 130  # what typer makes of Ctrl-C
 
 
@@ -108,6 +112,8 @@ def _explain(error: Exception) -> int:
         return 1
     if isinstance(error, TrainingError):
         return _complain(str(error), 1)
+    if type(error).__name__ == "OutOfMemoryError":  # PyTorch's, which need not be imported here
+        return _complain(f"{str(error).partition('. ')[0]}; {_LESS_MEMORY}", 1)
     return _complain(f"{type(error).__name__}: {error} (--debug shows where)", 1)
 
 

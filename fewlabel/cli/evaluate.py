@@ -44,6 +44,9 @@ def evaluate(
     ] = "judge",
     batch_size: BatchSize = 256,
     seed: Seed = 0,
+    data: Annotated[
+        str | None, typer.Option(help="Where the data are now.", show_default="where they were")
+    ] = None,
     device: Device = None,
     compile_: Compiled = False,
     as_json: Json = False,
@@ -57,7 +60,7 @@ def evaluate(
     from fewlabel.report.terminal import print_table
     from fewlabel.run import load
 
-    opened = load(run, device, compile_)
+    opened = load(run, device, compile_, data)
     report = opened.evaluate(
         names_of(metrics),
         numbers_of("--scale", scale, float) if scale is not None else None,

@@ -9,7 +9,7 @@ from fewlabel.data.cache import cache_folder, keep_features, kept_features
 from fewlabel.data.dataset import Dataset
 from fewlabel.data.digits import load_digits
 from fewlabel.data.folder import open_folder
-from fewlabel.data.sources import BUILTIN, FORMS, absolute, open_dataset, refuse_inside
+from fewlabel.data.sources import BUILTIN, FORMS, absolute, is_missing, open_dataset, refuse_inside
 from fewlabel.data.splits import Splits, draw_splits
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "absolute",
     "cache_folder",
     "draw_splits",
+    "is_missing",
     "keep_features",
     "kept_features",
     "load_digits",

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import sys
 from pathlib import Path
 
 import torch
@@ -9,6 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from fewlabel.errors import TrainingError, UserError
 from fewlabel.files import replacing
 
 __all__ = ["cache_folder", "keep_features", "kept_features"]
@@ -26,11 +28,14 @@ def cache_folder() -> Path:
 def keep_features(path: Path, features: Tensor) -> None:
     """Write features to a safetensors file of the cache, with the digest of their bytes.
 
-    Raises:
-        UserError: the file cannot be written.
+    If it cannot be written a note says so: they can be made again.
     """
-    with replacing(path) as temporary:
-        temporary.write_bytes(save({"features": features, "digest": _digest(features)}))
+    try:
+        with replacing(path) as temporary:
+            temporary.write_bytes(save({"features": features, "digest": _digest(features)}))
+    except (UserError, TrainingError) as error:
+        note = f"note: features are not kept for the next time, {error} (FEWLABEL_CACHE names one)"
+        print(note, file=sys.stderr)
 
 
 def kept_features(path: Path) -> Tensor | None:

@@ -95,8 +95,7 @@ class Dataset:
         chosen = _read(self.values, np.asarray(indices, dtype=np.int64))
         if chosen.ndim == 2:
             return torch.from_numpy(np.ascontiguousarray(chosen, dtype=np.float32))
-        x = torch.from_numpy(np.ascontiguousarray(chosen.transpose(0, 3, 1, 2)))
-        return x.to(torch.float32).div_(127.5).sub_(1.0)
+        return as_images(chosen)
 
     def spread(self, indices: Indices) -> float:
         """σ_data: the standard deviation of all values of the examples."""
@@ -170,6 +169,12 @@ def stored(images: Tensor) -> NDArray[np.uint8]:
     """Images in [−1, 1], (N, C, H, W), as a dataset holds them: bytes, (N, H, W, C)."""
     levels = ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
     return levels.permute(0, 2, 3, 1).numpy()
+
+
+def as_images(values: NDArray[np.uint8]) -> Tensor:
+    """Bytes, (N, H, W, C), as images in [−1, 1], (N, C, H, W) float32: the inverse of `stored`."""
+    x = torch.from_numpy(np.ascontiguousarray(values.transpose(0, 3, 1, 2)))
+    return x.to(torch.float32).div_(127.5).sub_(1.0)
 
 
 def fingerprint_of(*facts: object) -> str:

@@ -49,7 +49,7 @@ class Decoded:
     sizes: dict[str, int]
 
 
-_FORMAT = 2  # raise it when the same files would decode to other pixels
+_FORMAT = 3  # raise it when the same files would decode to other pixels
 _ROWS_AT_ONCE = 256
 _DAY = 24 * 3600
 _SIZES = 200  # as many different ones are counted, so that they do not fill the memory

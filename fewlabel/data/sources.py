@@ -17,7 +17,15 @@ from fewlabel.data.idx import open_idx
 from fewlabel.data.moons import load_moons
 from fewlabel.errors import UserError
 
-__all__ = ["BUILTIN", "FORMS", "Builtin", "absolute", "open_dataset", "refuse_inside"]
+__all__ = [
+    "BUILTIN",
+    "FORMS",
+    "Builtin",
+    "absolute",
+    "is_missing",
+    "open_dataset",
+    "refuse_inside",
+]
 
 
 class Builtin(NamedTuple):
@@ -60,6 +68,12 @@ def absolute(data: str | os.PathLike[str]) -> str:
         return f"{prefix}:{Path(path).resolve()}" if Path(path).exists() else text
     builtin = isinstance(data, str) and text in BUILTIN
     return str(Path(text).resolve()) if Path(text).exists() and not builtin else text
+
+
+def is_missing(data: str) -> bool:
+    """Whether what was named as DATA are files, and not there."""
+    prefix, path = _form_of(data)
+    return data not in BUILTIN and prefix != "hf" and not Path(path).exists()
 
 
 def refuse_inside(data: str | os.PathLike[str], out: str | os.PathLike[str]) -> None:

@@ -102,7 +102,8 @@ class Splits:
         Raises:
             UserError: if they differ.
         """
-        if self != replace(before, labels=self.labels):  # a CSV may be named in another way
+        # A CSV may be named in another way, and the data have moved.
+        if self != replace(before, labels=self.labels, data=self.data):
             raise UserError(
                 f"{where} was begun with other labels, or others held out, than {self.labels} of "
                 f"{self.data} gives now; choose another --out, or give the same labels"

@@ -5,6 +5,7 @@ and the weight of its regulariser, are chosen on the validation split, for every
 weight once for each amount of labels, on the first draw; the scale in every cell.
 """
 
+import gc
 import json
 import multiprocessing
 import os
@@ -162,6 +163,7 @@ def _compared(out: Path, asked: Grid, jobs: int) -> Results:
         amounts.append((groups, asked.repeats(amount)))
     score = _shared_score(out, protocol, asked.methods)
     train_judge(dataset)  # the processes share it
+    _free_gpu()
     total = sum(
         len(group) + 2 * len(repeats) - 1 for groups, repeats in amounts for group in groups
     )
@@ -169,6 +171,13 @@ def _compared(out: Path, asked: Grid, jobs: int) -> Results:
     with track("comparison") as progress, _Workers(results, work, jobs, progress, total) as run:
         run(partial(known_tasks, results, amounts, protocol))
     return results
+
+
+def _free_gpu() -> None:
+    """Leave the memory that was trained in to the processes: they are on the same GPU."""
+    if torch.cuda.is_available():
+        gc.collect()
+        torch.cuda.empty_cache()
 
 
 def _check_same(results: Results, amount: str, splits: Splits) -> None:

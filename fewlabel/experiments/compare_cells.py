@@ -40,6 +40,7 @@ _SHARE = "score.fit.labelled_share"
 _SEED_TO_CHOOSE, _SEED = 1, 0
 _LEVELS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 _EXAMPLES = 2000
+_TOGETHER = 256
 
 
 @dataclass(frozen=True)
@@ -270,8 +271,9 @@ def _classifier_figures(run: Run, scale: float) -> list[Row]:
     for level in _LEVELS:
         t = classifier.process.time_at(torch.tensor(unit * level))
         noise = torch.randn(x.shape, generator=generator_for("classifier figures", f"{level:g}"))
-        noisy = classifier.process.perturb(x, t, noise).to(run.device)
-        p = classifier.log_prob(noisy, t.to(run.device)).exp().cpu()
+        noisy, t = classifier.process.perturb(x, t, noise), t.to(run.device)
+        parts = [classifier.log_prob(part.to(run.device), t) for part in noisy.split(_TOGETHER)]
+        p = torch.cat(parts).exp().cpu()
         rows += _noise_rows(p, y, level, scale)
     return rows
 

@@ -1,7 +1,8 @@
 """Pipelines of the diffusers library: DDPM, DDIM and their kin, score-SDE VE, and a bare UNet.
 
-A folder holds `model_index.json`, `unet/` and `scheduler/`, or a UNet's `config.json` and weights
-alone. Only JSON and tensors are read; code that lies in it is not.
+A folder holds `model_index.json`, `unet/` and `scheduler/`, or the files of all three side by side
+as in google/ddpm-cifar10-32, or a UNet's `config.json` and weights alone. Only JSON and tensors
+are read; code that lies in it is not.
 
 The network of a discrete schedule is told the timestep; the process `Discrete` runs through the
 same noise levels. That of score-SDE VE is told σ and gives the score, both for images in [0, 1];
@@ -52,7 +53,7 @@ def read_folder(folder: Path, size: int | None, settings: Mapping[str, Any]) -> 
     if not (folder / "model_index.json").is_file():
         return _unet(folder, folder, size, settings)
     index = _json(folder / "model_index.json")
-    schedule = _json(folder / "scheduler" / "scheduler_config.json")
+    schedule = _json(_part(folder, "scheduler") / "scheduler_config.json")
     kind = index.get("_class_name")
     if isinstance(kind, list) and kind[-1] == EDM_PIPELINE:
         return _preconditioned(folder, index, schedule)
@@ -61,7 +62,12 @@ def read_folder(folder: Path, size: int | None, settings: Mapping[str, Any]) -> 
             f"{folder} is a {kind}; what can be imported is a UNet that makes images by itself, "
             "as in DDPM, DDIM and score-SDE VE pipelines"
         )
-    return _unet(folder, folder / "unet", size, schedule | dict(settings))
+    return _unet(folder, _part(folder, "unet"), size, schedule | dict(settings))
+
+
+def _part(folder: Path, name: str) -> Path:
+    """The folder of a part of a pipeline: its own, or that of all."""
+    return folder / name if (folder / name).is_dir() else folder
 
 
 def _unet(source: Path, folder: Path, size: int | None, schedule: Mapping[str, Any]) -> Imported:

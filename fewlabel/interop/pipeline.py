@@ -51,13 +51,14 @@ class FewlabelPipeline(DiffusionPipeline):
         """Draw images: PIL, numpy (B, H, W, C) or, with "pt", tensors (B, C, H, W) in [0, 1]."""
         channels = self.unet.config.in_channels // self.config.patch**2
         shape = batch_size, channels, *self.config.size
-        x = randn_tensor(shape, generator=generator, device=self._execution_device)
+        kind = {"device": self._execution_device, "dtype": self.unet.dtype}
+        x = randn_tensor(shape, generator=generator, **kind)
         x = x * self.scheduler.config.sigma_max
         self.scheduler.set_timesteps(num_inference_steps, device=x.device)
         for t in self.progress_bar(self.scheduler.timesteps):
             output = self.predict(self.scheduler.scale_model_input(x, t), t)
             x = self.scheduler.step(output, t, x, generator=generator).prev_sample
-        images = (x / 2 + 0.5).clamp(0, 1).cpu()
+        images = (x.float() / 2 + 0.5).clamp(0, 1).cpu()
         if output_type != "pt":
             images = images.permute(0, 2, 3, 1).numpy()
         return ImagePipelineOutput(self.numpy_to_pil(images) if output_type == "pil" else images)

@@ -24,7 +24,8 @@ from fewlabel.metrics.limits import within_limits
 from fewlabel.metrics.memorisation import Nearest, nearest
 from fewlabel.metrics.report import Draw, Figure, Report
 from fewlabel.metrics.table import Judged, find_metric
-from fewlabel.progress import track
+from fewlabel.progress import speaks, track
+from fewlabel.training.validation import spread_out
 
 if TYPE_CHECKING:
     from fewlabel.run import Run, Samples
@@ -83,8 +84,8 @@ def evaluate(
         samplers.find_sampler(*way)
     n = per_class * len(run.class_names)
     samples = _drawn(run, n, seed, batch_size, product(scales, names, numbers))
-    if launched.number() > 1:
-        samples = iter(list(samples))  # all are drawn together, the judge is the main process's
+    if launched.number() > 1:  # all are drawn together, the judge is the main process's
+        samples = iter([drawn for drawn in samples if speaks()])
         launched.go_on_alone()
     reader = find_extractor(extractor, run.dataset, run.device)
     judge = reader if isinstance(reader, Judge) else train_judge(run.dataset, run.device)
@@ -113,22 +114,24 @@ def evaluate(
     )
 
 
-def nearest_training(run: "Run", images: Tensor, extractor: str | nn.Module = "judge") -> Nearest:
+def nearest_training(
+    run: "Run", images: Tensor, extractor: str | nn.Module = "judge", most: int | None = None
+) -> Nearest:
     """The training image nearest to each sample, between features of an extractor.
 
     Args:
         run: the run, whose training split counts, labelled or not.
         images: samples, (n, C, H, W) in [−1, 1], or vectors (n, D).
         extractor: see `evaluate`.
+        most: how many training images are looked at, evenly spread over all; None for all.
 
     Returns:
         Distances, and indices into the dataset; see `memorisation.nearest`.
     """
     reader = find_extractor(extractor, run.dataset, run.device)
-    found = nearest(
-        dataset_features(run.dataset, run.splits.train, reader), reader.read(images)[0]
-    )
-    return Nearest(found.distance, torch.from_numpy(run.splits.train)[found.index], found.ratio)
+    among = run.splits.train if most is None else spread_out(run.splits.train, most)
+    found = nearest(dataset_features(run.dataset, among, reader), reader.read(images)[0])
+    return Nearest(found.distance, torch.from_numpy(among)[found.index], found.ratio)
 
 
 def check_numbers(metrics: Sequence[str], per_class: int) -> None:

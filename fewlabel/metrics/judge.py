@@ -74,15 +74,16 @@ class Judge:
 
     @torch.no_grad()
     def read(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Features (N, F) and class log-probabilities (N, K) of images (N, C, H, W)."""
+        """Features (N, F) and log-probabilities (N, K) of images (N, C, H, W), on the CPU."""
         features, log_probs = [], []
         network = cast(ConvClassifier, self.classifier.network)
-        c_noise = math.log(self._clean) / 4
+        device, c_noise = next(network.parameters()).device, math.log(self._clean) / 4
         norm = math.sqrt(self._clean**2 + self.classifier.sigma_data**2)
         for x in images.split(_BATCH):
-            hidden = network.features(x / norm, torch.full((len(x),), c_noise))
-            features.append(hidden / self.scale)
-            log_probs.append(network.head(hidden).log_softmax(-1))
+            told = torch.full((len(x),), c_noise, device=device)
+            hidden = network.features(x.to(device) / norm, told)
+            features.append((hidden / self.scale).cpu())
+            log_probs.append(network.head(hidden).log_softmax(-1).cpu())
         return torch.cat(features), torch.cat(log_probs)
 
 
@@ -94,7 +95,8 @@ def train_judge(dataset: Dataset, device: torch.device | None = None) -> Judge:
 
     Args:
         dataset: the data.
-        device: where to train it; by default a GPU if there is one.
+        device: where to train it, and where it reads images; by default trained on a GPU if
+            there is one, and on the CPU from then on.
     """
     splits = draw_splits(dataset, "all", seed=0)
     key = fingerprint_of(_FORMAT, dataset.fingerprint)
@@ -137,7 +139,8 @@ def train_classifier(
         checkpoints: where the weights are kept; if they are there, nothing is trained.
         title: what the progress is called.
         seed: of the first weights, the noise and the order of the examples.
-        device: where to train; by default a GPU if there is one.
+        device: where to train, and where the classifier is then; by default a GPU if there is
+            one, and then the CPU.
     """
     sigma_data = dataset.spread(splits.train)
     with seeded(seed):
@@ -148,7 +151,7 @@ def train_classifier(
     if checkpoints.newest() is None:
         _fit(model, dataset, splits, checkpoints, title, seed, device)
     model.load_state_dict(checkpoints.ema_weights())
-    return model.cpu().eval().requires_grad_(False)
+    return model.to(device or "cpu").eval().requires_grad_(False)
 
 
 def held_out(dataset: Dataset, splits: Splits) -> NDArray[np.int64]:

@@ -162,22 +162,18 @@ def pairs_sheet(
     return _write(canvas, path)
 
 
-def save_images(images: Tensor, folder: str | Path, stem: str) -> list[Path]:
-    """Write each image to `folder/stem-0000.png` and so on, at its own size.
+def save_images(images: Tensor, paths: Sequence[Path]) -> None:
+    """Write each image at its own size.
 
     Args:
         images: (n, C, H, W) in [−1, 1], C being 1 or 3; −1 becomes 0 and 1 becomes 255.
-        folder: where to write; made if it is not there.
-        stem: what the names begin with.
-
-    Returns:
-        The paths, in the order of the images.
+        paths: a PNG file for each; their folder is made if it is not there.
 
     Raises:
         UserError: no images, NaN, or a file that cannot be written.
     """
-    pictures = _pictures(images, "images")
-    return [_write(p, Path(folder) / f"{stem}-{i:04d}.png") for i, p in enumerate(pictures)]
+    for picture, path in zip(_pictures(images, "images"), paths, strict=True):
+        _write(picture, path)
 
 
 @dataclass(frozen=True)

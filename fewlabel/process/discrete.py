@@ -118,8 +118,9 @@ class Discrete(Process):
         """log(σ/α) at t, and its slope; float64."""
         table = self._table.to(t.device)
         step = t.floor().long().clamp(0, len(table) - 2)
-        slope = table[step + 1] - table[step]
-        return table[step] + (t - step) * slope, slope
+        below = table.take(step)  # plain indices would wait for the device, of a single time
+        slope = table.take(step + 1) - below
+        return below + (t - step) * slope, slope
 
     def alpha(self, t: Tensor) -> Tensor:  # noqa: D102
         return _like(torch.sigmoid(-2 * self._line(t)[0]).sqrt(), t)
@@ -136,8 +137,8 @@ class Discrete(Process):
     def time_at(self, ratio: Tensor) -> Tensor:  # noqa: D102
         table, wanted = self._table.to(ratio.device), ratio.double().log()
         step = (torch.searchsorted(table, wanted) - 1).clamp(0, len(table) - 2)
-        below = table[step]
-        return (step + (wanted - below) / (table[step + 1] - below)).to(ratio.dtype)
+        below = table.take(step)
+        return (step + (wanted - below) / (table.take(step + 1) - below)).to(ratio.dtype)
 
     def training_time(self, u: Tensor) -> Tensor:  # noqa: D102
         return u * self.t_max

@@ -27,6 +27,7 @@ from fewlabel.run_folder import summary
 __all__ = ["labelled_examples", "run_page", "write_run_report"]
 
 _SHOWN, _POINTS, _LABELLED = 8, 200, 4
+_AMONG = 10_000  # as many training images are looked at for the nearest
 _PAIRS = 2
 """Samples of each class that are set beside their nearest training images."""
 _CLASSES = 20
@@ -166,12 +167,13 @@ def _samples(run: Run, scale: float, samples: Mapping[str, Tensor], pictures: Pa
 
 def _pairs(run: Run, drawn: Tensor, pictures: Path) -> Figure:
     """Some samples above the training images nearest to them."""
-    found = nearest_training(run, drawn)
+    found = nearest_training(run, drawn, most=_AMONG)
     images = run.dataset.examples(found.index.numpy())
     path = pairs_sheet(drawn, images, found.distance, pictures / "pairs.png")
+    some = f" Of {_AMONG} of the training images." if len(run.splits.train) > _AMONG else ""
     caption = (
         "Samples above the training images nearest to them by the judge's features, the closest "
-        "first. A copy is at distance 0."
+        f"first. A copy is at distance 0.{some}"
     )
     return Figure(path, caption, "pairs of a sample and its nearest training image")
 

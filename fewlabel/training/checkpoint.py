@@ -86,8 +86,12 @@ class TrainingState:
         for name, value in load_file(checkpoint / "memory.safetensors").items():
             self.memory[name].copy_(value)
         moments: dict[int, dict[str, Tensor]] = {}
+        weights = list(self.model.parameters())
         for key, value in load_file(checkpoint / "optimizer.safetensors").items():
             index, name = key.split(".", 1)
+            weight = weights[int(index)]
+            if value.shape == weight.shape:  # in the memory format of the weight, as it was
+                value = torch.empty_like(weight, dtype=value.dtype, device="cpu").copy_(value)
             moments.setdefault(int(index), {})[name] = value
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": moments, "param_groups": groups})

@@ -31,7 +31,7 @@ def start_accelerator(cpu: bool = False, precision: str | None = None) -> Accele
 
     Args:
         cpu: compute on the CPU even if there is a GPU.
-        precision: "no", "bf16" or "fp16"; None for bf16 on a GPU and float32 on a CPU.
+        precision: "no", "bf16" or "fp16"; None for bf16 on a GPU that has it, else float32.
 
     Raises:
         UserError: for fp16 without a GPU.
@@ -42,7 +42,8 @@ def start_accelerator(cpu: bool = False, precision: str | None = None) -> Accele
     if precision == "fp16" and not gpu:
         raise UserError("precision fp16 needs a GPU; set precision=bf16 or precision=no")
     warnings.filterwarnings("ignore", message="Grad strides do not match")  # of channels_last
-    return Accelerator(cpu=not gpu, mixed_precision=precision or ("bf16" if gpu else "no"))
+    own = "bf16" if gpu and torch.cuda.is_bf16_supported(including_emulation=False) else "no"
+    return Accelerator(cpu=not gpu, mixed_precision=precision or own)
 
 
 def check_parallelism(objective: Objective, accelerator: Accelerator) -> None:

@@ -104,6 +104,8 @@ def fit_stage(
     config, dataset, splits = planned.config, planned.dataset, planned.splits
     method, settings = methods.find_method(config.method), config.fit(stage)
     device = accelerator.device
+    rows = settings.batch // accelerator.num_processes
+    at_once = rows // settings.accumulate
     model: nn.Module
     q: Tensor | None = None
     classes = len(splits.class_names)
@@ -112,7 +114,7 @@ def fit_stage(
             dataset, splits = labelled_by(beliefs(planned, folder, accelerator), dataset, splits)
         model = build_score_model(config, classes if method.conditional else 0)
         models = Models(config.shape, score=model)
-        validate = score_validation(dataset, splits, device, method.conditional)
+        validate = score_validation(dataset, splits, device, at_once, method.conditional)
     else:
         model = build_classifier(config, classes)
         spreads = method.taught == stage and config.teacher is None
@@ -121,9 +123,8 @@ def fit_stage(
         if method.taught == stage:
             q = beliefs(planned, folder, accelerator, score)
         models = Models(config.shape, score=score, classifier=model)
-        validate = classifier_validation(dataset, splits, model.process, device)
+        validate = classifier_validation(dataset, splits, model.process, device, at_once)
     objective = methods.objective(method.losses(stage), models, settings.weights)
-    rows = settings.batch // accelerator.num_processes
     batches = Batches(
         dataset,
         splits,

@@ -32,6 +32,8 @@ from fewlabel.training.stages import check_settings, check_teacher, fit_stage
 __all__ = ["default_out", "prepare", "train"]
 
 _TITLES = {"score": "score model", "classifier": "classifier"}
+_MAY_CHANGE = ("data", ".accumulate", ".log_every", ".checkpoint_every", ".sheet_every")
+"""The ends of what may be otherwise when training goes on: data are known by their files."""
 
 
 def train(
@@ -59,7 +61,8 @@ def train(
     """Train a score model on all data and a classifier on the few labels.
 
     Called again with the same arguments it goes on from the newest checkpoint, and ends with the
-    weights it would have had without the interruption.
+    weights it would have had without the interruption. The data may have moved, and batches may be
+    accumulated, logged and saved otherwise.
 
     Args:
         data: a built-in name such as "digits", a folder of images, an `.npz` file or a form such
@@ -116,7 +119,7 @@ def train(
         if exist_ok:
             return Run(out, device)
         raise UserError(f"{folder} is finished; sample from it, or choose another --out")
-    on_device = device == "cpu", planned.config.precision
+    on_device = find_device(device).type == "cpu", planned.config.precision
     accelerator = start_accelerator(*on_device)
     with _alone(folder, planned, accelerator):
         if accelerator.is_main_process:
@@ -142,7 +145,9 @@ def _alone(folder: RunFolder, planned: Plan, accelerator: Accelerator) -> Iterat
                 folder.check_free()
                 held.enter_context(locked(folder.path))
                 _check_settings_of(folder, planned)  # by now it may be another's
-                if not folder.exists:
+                if folder.exists:
+                    folder.rewrite(planned.config)
+                else:
                     folder.begin(planned.config, planned.splits)
                 folder.remove_leftovers()
             except (UserError, TrainingError) as error:
@@ -180,12 +185,12 @@ def prepare(
     Raises:
         UserError: for wrong input, and when `out` is a different run.
     """
-    find_device(device)
+    on_cpu = find_device(device).type == "cpu"
     if tensorboard:
         check_tensorboard()
     labels = options.get("labels")
     given = dict(options) | {"labels": str(labels) if labels is not None else None}
-    with launched.process_state(device == "cpu").main_process_first():  # it fills the caches
+    with launched.process_state(on_cpu).main_process_first():  # it fills the caches
         planned = plan(
             data,
             options=given,
@@ -210,7 +215,7 @@ def _check_settings_of(folder: RunFolder, planned: Plan) -> None:
     splits = folder.read_splits()
     before, now = (flat(c.model_dump()) for c in (folder.read_config(), planned.config))
     keys = sorted(before | now, key=lambda key: (key != "size", key.count("."), key))
-    differing = [key for key in keys if before.get(key) != now.get(key)]
+    differing = [k for k in keys if before.get(k) != now.get(k) and not k.endswith(_MAY_CHANGE)]
     if "size" not in differing:  # that alone makes it another dataset
         splits.check(planned.dataset, f"run folder {folder}")
     if differing:

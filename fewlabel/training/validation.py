@@ -6,7 +6,7 @@ from typing import cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from fewlabel.batch import UNLABELLED, Batch
 from fewlabel.calibration import ece
@@ -25,11 +25,16 @@ _EXAMPLES = 1024
 
 
 def score_validation(
-    dataset: Dataset, splits: Splits, device: torch.device, conditional: bool = False
+    dataset: Dataset,
+    splits: Splits,
+    device: torch.device,
+    at_once: int,
+    conditional: bool = False,
 ) -> Validation:
     """The score-matching loss on held-out examples, with the same noise every time.
 
-    A conditional model is shown their labels, on those that have one.
+    A conditional model is shown their labels, on those that have one. The model sees at most
+    `at_once` of them together, so that memory that is enough to train is enough to validate.
     """
     held_out = np.array(splits.validation, dtype=np.int64)
     if conditional:
@@ -40,18 +45,19 @@ def score_validation(
 
     @torch.no_grad()
     def validate(model: nn.Module) -> dict[str, float]:
-        loss = DenoisingScoreMatching(cast(ScoreModel, model), 0.0 if conditional else None)
+        in_parts = cast(ScoreModel, _InParts(cast(ScoreModel, model), at_once))
+        loss = DenoisingScoreMatching(in_parts, 0.0 if conditional else None)
         return {"dsm": float(loss(batch, StepRandom(0, 0, "validation")).mean())}
 
     return validate if len(x) else _nothing
 
 
 def classifier_validation(
-    dataset: Dataset, splits: Splits, process: Process, device: torch.device
+    dataset: Dataset, splits: Splits, process: Process, device: torch.device, at_once: int
 ) -> Validation:
     """Accuracy, cross-entropy and calibration error on held-out labels at three noise ratios.
 
-    Those of vectors are in units of σ_data.
+    Those of vectors are in units of σ_data. The model sees at most `at_once` examples together.
 
     These labels are beside the few that train. Where labels are few in truth and not only by
     --labels, little can be held out, and the figures are rough.
@@ -68,7 +74,8 @@ def classifier_validation(
         figures: dict[str, float] = {}
         for level in _LEVELS:
             t = process.time_at(torch.tensor(unit * level, device=device))
-            log_prob = model(process.perturb(x, t, noise), t).log_softmax(-1)
+            noisy = process.perturb(x, t, noise).split(at_once)
+            log_prob = torch.cat([model(part, t) for part in noisy]).log_softmax(-1)
             hits = (log_prob.argmax(-1) == y).float().mean()
             loss = -log_prob.gather(-1, y[:, None]).mean()
             figures |= {f"accuracy@{level:g}": float(hits), f"ce@{level:g}": float(loss)}
@@ -83,6 +90,19 @@ def spread_out(indices: NDArray[np.int64], most: int) -> NDArray[np.int64]:
     if len(indices) <= most:
         return indices
     return indices[np.arange(most) * len(indices) // most]
+
+
+class _InParts(nn.Module):
+    """A score model that sees at most so many rows together."""
+
+    def __init__(self, model: ScoreModel, at_once: int) -> None:
+        super().__init__()
+        self.model, self.at_once = model, at_once
+        self.process, self.sigma_data = model.process, model.sigma_data
+
+    def forward(self, x: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
+        split = [values.split(self.at_once) for values in (x, t) + (() if y is None else (y,))]
+        return torch.cat([self.model(*part) for part in zip(*split, strict=True)])
 
 
 def _nothing(model: nn.Module) -> dict[str, float]:

@@ -7,11 +7,14 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import NoReturn
 
 import pytest
+import torch
 from PIL import Image
 
 from fewlabel.run import Run
+from fewlabel.run_folder import RunFolder
 
 Cli = Callable[..., SimpleNamespace]
 Arguments = Callable[..., list[str]]
@@ -254,6 +257,45 @@ def test_work_within_the_data(
     refused = cli(command, ".", "--size", 8) if command != "demo" else cli(command, ".")
     assert_refused(refused, "lies in the data folder", "choose another --out", early=False)
     assert {*pets.rglob("*")} == before
+
+
+def test_a_run_whose_data_moved(
+    cli: Cli, pets: Path, tmp_path: Path, tiny_train: Arguments
+) -> None:
+    """They are known by their files: training goes on, and the run can be judged."""
+    out, elsewhere = tmp_path / "run", tmp_path / "elsewhere" / "animals"
+    for index in range(3, 9):
+        for label in ("cat", "dog"):
+            picture(pets / label / f"{index}.png", 10 * index)
+    assert cli(*tiny_train(out, "--method", "cg", "--labels", "all", data=str(pets))).status == 0
+    shutil.copytree(pets, elsewhere)
+    shutil.rmtree(pets)
+    judged = ("--metrics", "accuracy", "-n", 10, "--steps", 2, "--device", "cpu")
+    refused = cli("evaluate", out, *judged)
+    assert_refused(refused, f"are no longer at {pets}", "with --data")
+    assert cli("evaluate", out, *judged, "--data", elsewhere).status == 0
+    shutil.rmtree(out / "classifier")
+    on = tiny_train(out, "--method", "cg", "--labels", "all", data=str(elsewhere))
+    assert cli(*on, "--set", "classifier.fit.checkpoint_every=7").status == 0
+    config = RunFolder(out).read_config()
+    assert (config.data, config.classifier.fit.checkpoint_every) == (str(elsewhere), 7)
+    assert "revision:" in (out / "config.yaml").read_text()
+    assert cli("evaluate", out, *judged).status == 0
+    picture(elsewhere / "cat" / "more.png", 77)  # other data
+    refused = cli("evaluate", out, *judged)
+    assert_refused(refused, "was made from another dataset", early=False)
+
+
+def test_too_little_memory_says_what_needs_less(
+    cli: Cli, finished_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> NoReturn:
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB. GPU 0")
+
+    monkeypatch.setattr(Run, "draw", full)
+    ended = cli("sample", finished_run.folder, "--out", tmp_path)
+    assert ended.status == 1
+    assert "fewlabel: CUDA out of memory; draw fewer together" in ended.err.splitlines()[-1]
 
 
 def test_train_into_a_folder_with_labels_of_another_kind(cli: Cli, tmp_path: Path) -> None:

@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from fewlabel import __version__
+from fewlabel.data.dataset import stored
 from fewlabel.methods import METHODS
 from fewlabel.metrics import judge
 from fewlabel.run import Run
@@ -52,6 +54,35 @@ def test_sample_of_every_class(cli: Cli, finished_run: Run, tmp_path: Path) -> N
     with Image.open(tmp_path / "grid-7.png") as grid:  # one image, enlarged, among white
         shown = set(np.unique(np.asarray(grid)))
     assert set(np.unique(arrays["images"][7])) <= shown
+
+
+def test_samples_are_written_as_they_are_drawn(
+    cli: Cli, finished_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In pieces that are those of the whole; what is drawn before an end is there."""
+    monkeypatch.setattr("fewlabel.report.samples._TOGETHER", 4)
+    monkeypatch.setattr("fewlabel.report.samples._OF_CLASS", 2)
+    arguments = ["-n", 3, "--steps", 2, "--batch-size", 2, "--seed", 5]
+    found = document(cli("sample", finished_run.folder, *arguments, "--out", tmp_path, "--json"))
+    labels = torch.arange(10).repeat_interleave(3)
+    whole = stored(finished_run.sample(labels, steps=2, seed=5))
+    assert np.array_equal(np.load(found["arrays"], allow_pickle=False)["images"], whole)
+    for file, image in zip(found["files"], whole, strict=True):
+        assert np.array_equal(np.asarray(Image.open(file)), image[:, :, 0])
+    draw, asked = Run.draw, []
+
+    def failing(self: Run, *positional: Any, **options: Any) -> Any:
+        asked.append(options["first"])
+        if len(asked) == 3:
+            raise KeyboardInterrupt
+        return draw(self, *positional, **options)
+
+    monkeypatch.setattr(Run, "draw", failing)
+    out = tmp_path / "interrupted"
+    assert cli("sample", finished_run.folder, *arguments, "--out", out).status == 1
+    assert asked == [0, 4, 8]
+    names = [Path(file).name for file in found["files"]]
+    assert sorted(path.name for path in out.iterdir()) == names[:8]
 
 
 def test_info(cli: Cli, finished_run: Run) -> None:

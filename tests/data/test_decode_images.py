@@ -3,7 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from fewlabel.data.images import decode, size_of
 
@@ -146,3 +146,25 @@ def test_resizing_down_averages_what_it_leaves_out(tmp_path: Path) -> None:
     path = tmp_path / "fine.png"
     Image.fromarray(checkerboard).save(path)
     np.testing.assert_allclose(decode(path, 8)[..., 0], 127.5, atol=4)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_a_large_photograph_is_read_smaller_and_looks_the_same(tmp_path: Path, mode: str) -> None:
+    """As its own pixels do, made square and small; also if it lies on its side."""
+    y, x = np.mgrid[:900, :1300] / 900
+    waves = [
+        np.sin(7 * x + k) * np.cos(5 * y * (k + 1)) + 0.3 * np.sin(90 * x * y) for k in range(3)
+    ]
+    pixels = np.stack([(100 * wave + 128).clip(0, 255) for wave in waves], -1).astype(np.uint8)
+    image = Image.fromarray(pixels).convert(mode)
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    image.save(tmp_path / "photo.jpg", quality=95, exif=turned)
+    found = decode(tmp_path / "photo.jpg", 32).astype(float)
+    with Image.open(tmp_path / "photo.jpg") as whole:
+        whole.load()  # at its own size
+        upright = ImageOps.exif_transpose(whole).convert("L" if mode == "L" else "RGB")
+    square = upright.crop((0, 200, 900, 1100)).resize((32, 32), Image.Resampling.LANCZOS)
+    expected = np.asarray(square, dtype=float).reshape(found.shape)
+    assert np.abs(found - expected).mean() < 1
+    assert np.abs(np.rot90(found) - expected).mean() > 10

@@ -51,8 +51,8 @@ def a_run(folder: Path, like: Run, score: dict[str, Any] | None = None, **change
     return Run(folder, "cpu")
 
 
-def pipeline_of(folder: Path) -> Any:
-    return DiffusionPipeline.from_pretrained(folder, trust_remote_code=True)
+def pipeline_of(folder: Path, **options: Any) -> Any:
+    return DiffusionPipeline.from_pretrained(folder, trust_remote_code=True, **options)
 
 
 CASES: dict[str, dict[str, Any]] = {
@@ -86,6 +86,22 @@ def test_a_pipeline_of_our_own_draws_what_the_run_draws(
     ours = (x / 2 + 0.5).clamp(0, 1)
     assert 0.05 < ((drawn > 0) & (drawn < 1)).float().mean()
     assert (drawn - ours).abs().max() < 1e-3
+
+
+@torch.no_grad()
+def test_it_draws_in_half_precision_too(tmp_path: Path, finished_run: Run) -> None:
+    """As pipelines are mostly loaded for GPUs: images of float32, up to its rounding."""
+    run = a_run(tmp_path / "run", finished_run)
+    export_run(run.folder.path, tmp_path / "out")
+    drawn = [
+        pipeline_of(tmp_path / "out", dtype=kind)(
+            4, num_inference_steps=12, generator=torch.Generator().manual_seed(0), output_type="pt"
+        ).images
+        for kind in (torch.float32, torch.bfloat16)
+    ]
+    error = (drawn[0] - drawn[1]).abs().mean()
+    assert drawn[1].dtype == torch.float32
+    assert 0 < error < 0.1 * (drawn[0] - drawn[0].roll(1, 0)).abs().mean()
 
 
 @torch.no_grad()

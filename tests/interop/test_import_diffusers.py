@@ -1,5 +1,6 @@
 """Imported diffusers pipelines, against diffusers itself."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -84,6 +85,21 @@ def test_scores_of_score_sde_ve(tmp_path: Path, centred: bool) -> None:
         expected = pipeline.unet(y, (sigma / 2).expand(2)).sample / 2
         found = run.score_model(2 * y - 1, torch.tensor(u))
         assert (found - expected).abs().max() < 1e-5 * expected.abs().max(), u
+
+
+@torch.no_grad()
+def test_files_side_by_side_are_the_pipeline_in_folders(tmp_path: Path) -> None:
+    """As the first pipelines on the hub lie, such as google/ddpm-cifar10-32."""
+    ddim_folder(tmp_path / "a", beta_schedule="scaled_linear")
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    for file in (tmp_path / "a").rglob("*.*"):
+        shutil.copy(file, flat / file.name)
+    found = imported(flat, tmp_path / "b").score_model
+    expected = imported(tmp_path / "a", tmp_path / "c").score_model
+    assert found.process == expected.process
+    x, t = images(2), torch.tensor(300.0)
+    assert torch.equal(found(x, t), expected(x, t))
 
 
 @torch.no_grad()

@@ -99,6 +99,27 @@ def test_a_restored_state_goes_on_as_if_nothing_had_been(tmp_path: Path) -> None
             assert torch.equal(ours[name][key], value), f"{name}: {key}"
 
 
+def test_moments_are_restored_in_the_memory_format_of_their_weights(tmp_path: Path) -> None:
+    """In another one every step on a GPU would be slower from then on."""
+
+    def state() -> TrainingState:
+        torch.manual_seed(0)
+        model = nn.Conv2d(4, 6, 3).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        optimizer = optim.AdamW(model.parameters())
+        model(torch.ones(1, 4, 5, 5)).square().sum().backward()
+        optimizer.step()
+        return TrainingState(model, Ema(model, 0.9), optimizer, {})
+
+    before, after = state(), state()
+    Checkpoints(tmp_path).save(1, before.tensors())
+    assert after.restore_newest(Checkpoints(tmp_path)) == 1
+    weight = after.model.weight
+    moments = [after.optimizer.state[weight][name] for name in ("exp_avg", "exp_avg_sq")]
+    assert not weight.is_contiguous()
+    assert all(moment.stride() == weight.stride() for moment in moments)
+    assert torch.equal(moments[0], before.optimizer.state[before.model.weight]["exp_avg"])
+
+
 def test_the_scale_of_the_loss_is_restored(tmp_path: Path) -> None:
     def scaled() -> TrainingState:
         state = state_after(1)

@@ -20,10 +20,11 @@ from fewlabel.process import EDM, VE, VP, Process
 from fewlabel.randomness import generator_for
 from fewlabel.run import Run
 from fewlabel.run_folder import RunFolder
+from fewlabel.score import ScoreModel
 from fewlabel.training.best import validation_loss
 from fewlabel.training.checkpoint import Checkpoints
 from fewlabel.training.train import train
-from fewlabel.training.validation import classifier_validation, spread_out
+from fewlabel.training.validation import classifier_validation, score_validation, spread_out
 
 Cli = Callable[..., SimpleNamespace]
 EARLY = (
@@ -177,7 +178,17 @@ def test_a_classifier_is_validated_at_its_noise_levels(data: str, process: Proce
             flat = x.flatten(1)
             return flat[:, torch.arange(classes) % flat.shape[1]] / 5 + t * torch.arange(classes)
 
-    figures = classifier_validation(dataset, splits, process, torch.device("cpu"))(Linear())
+    most = []
+
+    class Counted(Linear):
+        def forward(self, x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+            most.append(len(x))
+            return super().forward(x, t)
+
+    validate = classifier_validation(dataset, splits, process, torch.device("cpu"), 50)
+    figures = validate(Counted())
+    assert max(most) == 50
+    assert sum(most) == 3 * len(x)
     noise = torch.randn(x.shape, generator=generator_for("validation"))
     unit = dataset.spread(splits.train) if data == "moons" else 1.0
     for level in (0.1, 0.5, 2.0):
@@ -190,6 +201,30 @@ def test_a_classifier_is_validated_at_its_noise_levels(data: str, process: Proce
         assert figures[f"accuracy@{level:g}"] == pytest.approx(right)
         error = multiclass_calibration_error(logits.softmax(1), y, num_classes=classes, n_bins=15)
         assert figures[f"ece@{level:g}"] == pytest.approx(float(error), abs=1e-5)
+
+
+@pytest.mark.parametrize("conditional", [False, True])
+def test_a_score_model_is_validated_in_parts_of_any_size(conditional: bool) -> None:
+    """With the same noise on each example, so that the loss is the same up to rounding."""
+    dataset = open_dataset("digits")
+    splits, most = draw_splits(dataset, "all", 0), []
+
+    class Network(nn.Module):
+        def forward(
+            self, u: torch.Tensor, c_noise: torch.Tensor, y: torch.Tensor | None = None
+        ) -> torch.Tensor:
+            most.append(len(u))
+            given = 0.0 if y is None else (y + 1).reshape(-1, 1, 1, 1) / 10
+            return (u * c_noise.reshape(-1, 1, 1, 1)).sin() + given
+
+    model = ScoreModel(Network(), EDM(), 0.7)
+    whole, *others = (
+        score_validation(dataset, splits, torch.device("cpu"), at_once, conditional)(model)["dsm"]
+        for at_once in (10_000, 64, 7)
+    )
+    assert others == pytest.approx([whole, whole], rel=1e-5)
+    assert most[0] == len(splits.validation)
+    assert set(most[1:]) == {64, 7, most[0] % 64, most[0] % 7} - {0}
 
 
 def test_what_is_spread_out_is_of_every_class() -> None:
