@@ -70,6 +70,7 @@ class FitConfig(_Section):
         balance: draw labelled examples equally often of each class.
         labelled_share: the share of labelled examples where a loss sees all data; None for that
             of the data.
+        flip: mirror each image at random, left and right; for photographs, not for writing.
         patience: validations without a better one after which training stops early; None for
             never. The weights of the best validation are then those of the run.
         log_every: steps between lines of the log.
@@ -89,6 +90,7 @@ class FitConfig(_Section):
     weights: dict[str, float] = {}
     balance: bool = False
     labelled_share: Annotated[float, Field(ge=0, le=1)] | None = None
+    flip: bool = False
     patience: Count | None = None
     log_every: Count = 20
     validate_every: Count = 100

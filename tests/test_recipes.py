@@ -48,7 +48,9 @@ def test_a_recipe_has_the_published_settings(name: str, data: dict[str, str]) ->
     score = config.score.fit
     assert (score.steps, score.batch, score.learning_rate, score.ema) == (steps, 128, 2e-4, ema)
     assert (score.warmup, score.schedule, score.weight_decay) == (5000, "constant", 0)
+    assert score.flip
     classifier = config.classifier
+    assert classifier.fit.flip
     assert classifier.network == {"cifar10": "resnet18", "cifar100": "resnet34"}[dataset]
     assert (classifier.fit.steps, classifier.fit.batch) == (60_000, 150)
     assert classifier.fit.warmup == {"cifar10": 0, "cifar100": 1000}[dataset]

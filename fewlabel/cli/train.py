@@ -76,6 +76,9 @@ def train(
     balance: Annotated[
         bool, typer.Option("--balance", help="Draw labelled examples equally often of each class.")
     ] = False,
+    flip: Annotated[
+        bool, typer.Option("--flip", help="Mirror images at random as they train: photographs.")
+    ] = False,
     strict: Strict = False,
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Write curves to OUT/tensorboard.")
@@ -109,6 +112,7 @@ def train(
         "device": device,
         "strict": strict,
         "balance": balance,
+        "flip": flip,
         "tensorboard": tensorboard,
         "recipe": recipe,
         "scale_down": scale_down,

@@ -41,6 +41,7 @@ class Batches:
         labelled_share: the share of labelled examples among the rows of the part "all"; None for
             that of the data.
         beliefs: class probabilities of all examples from a teacher, (N, K).
+        flip: mirror each image at random, left and right, by a coin of (seed, part, step).
     """
 
     def __init__(
@@ -55,9 +56,10 @@ class Batches:
         balance: bool = False,
         labelled_share: float | None = None,
         beliefs: Tensor | None = None,
+        flip: bool = False,
     ) -> None:
         self._dataset, self._sizes, self._beliefs = dataset, dict(sizes), beliefs
-        self._rank, self._world = rank, world
+        self._rank, self._world, self._seed, self._flip = rank, world, seed, flip
         self._device = torch.device(device)
         self._labels = torch.from_numpy(splits.training_labels(dataset))
         self._orders = {
@@ -74,6 +76,12 @@ class Batches:
         indices = self._orders[part].between(start, start + rows)
         chosen = torch.from_numpy(indices)
         x, y = self._dataset.examples(indices), self._labels[chosen]
+        if self._flip:
+            coins = generator_for("flip", self._seed, part, step)
+            heads = (
+                torch.rand(rows * self._world, generator=coins)[self._rank * rows :][:rows] < 0.5
+            )
+            x[heads] = x[heads].flip(-1)
         q = None if self._beliefs is None else self._beliefs[chosen].to(self._device)
         return Batch(x.to(self._device), y.to(self._device), q)
 

@@ -34,6 +34,7 @@ __all__ = ["check_data", "check_numbers", "evaluate", "nearest_training"]
 
 Reference = Literal["report", "validation"]
 _WEAK = 0.8
+_MOST_REAL = 100_000
 
 
 def evaluate(
@@ -52,9 +53,10 @@ def evaluate(
     """Sample every class at every scale and judge the samples.
 
     Distances are between the features of the extractor; accuracy is the judge's in any case. The
-    real images are the labelled ones outside the validation split; to choose a scale, those
-    of the validation split. `fewlabel.metrics.table` tells the intervals. Several processes that
-    were launched together draw the samples together; then all but the main one end.
+    real images are those outside the validation split, or to choose a scale those of it: where
+    classes are told apart the labelled ones, for distances of all classes together the others too
+    (at most 100,000, evenly spread). `fewlabel.metrics.table` tells the intervals. Several
+    processes that were launched together draw the samples together; then all but the main one end.
 
     Args:
         run: the run.
@@ -90,13 +92,13 @@ def evaluate(
     reader = find_extractor(extractor, run.dataset, run.device)
     judge = reader if isinstance(reader, Judge) else train_judge(run.dataset, run.device)
     real = _real(run.dataset, run.splits, reference)
-    of_real, labels = (
-        cache(partial(dataset_features, run.dataset, real, reader)),
-        run.dataset.labels[real],
-    )
+    labels, together = run.dataset.labels[real], _together(run.dataset, run.splits, reference)
+    of_real = of_all = cache(partial(dataset_features, run.dataset, real, reader))
+    if len(together) != len(real):
+        of_all = cache(partial(dataset_features, run.dataset, together, reader))
     draws, figures, width = [], [], 0
     for draw, drawn in samples:
-        judged = _judged(run, reader, judge, of_real, labels, drawn)
+        judged = _judged(run, reader, judge, (of_real, of_all), labels, drawn)
         draws.append(draw)
         figures += _figures(metrics, draw, judged)
         width = judged.fake.shape[1]
@@ -110,7 +112,7 @@ def evaluate(
         seed=seed,
         draws=draws,
         figures=figures,
-        warnings=_warnings(metrics, judge, labels, width, per_class),
+        warnings=_warnings(metrics, judge, labels, len(together), width, per_class),
     )
 
 
@@ -200,7 +202,7 @@ def _judged(
     run: "Run",
     reader: Extractor,
     judge: Judge,
-    of_real: Callable[[], Tensor],
+    real: tuple[Callable[[], Tensor], Callable[[], Tensor]],
     real_labels: NDArray[np.int64],
     drawn: "Samples",
 ) -> Judged:
@@ -208,8 +210,9 @@ def _judged(
     dataset, splits = run.dataset, run.splits
     (features, own), verdicts = reader.read(drawn.images), judge.read(drawn.images)[1]
     return Judged(
-        of_real=of_real,
+        of_real=real[0],
         real_labels=torch.from_numpy(real_labels),
+        of_all=real[1],
         fake=features,
         fake_labels=drawn.labels,
         log_prob=verdicts,
@@ -232,27 +235,39 @@ def _figures(metrics: Sequence[str], draw: Draw, judged: Judged) -> list[Figure]
 
 def _real(dataset: Dataset, splits: Splits, reference: Reference) -> NDArray[np.int64]:
     """The labelled real images that count."""
-    rest = np.setdiff1d(np.arange(len(dataset)), splits.validation)
-    chosen = splits.validation if reference == "validation" else rest
+    chosen = _all_real(dataset, splits, reference)
     return chosen[dataset.labels[chosen] != UNLABELLED]
+
+
+def _together(dataset: Dataset, splits: Splits, reference: Reference) -> NDArray[np.int64]:
+    """The real images that count for distances of all classes together."""
+    return spread_out(_all_real(dataset, splits, reference), _MOST_REAL)
+
+
+def _all_real(dataset: Dataset, splits: Splits, reference: Reference) -> NDArray[np.int64]:
+    if reference == "validation":
+        return splits.validation
+    return np.setdiff1d(np.arange(len(dataset)), splits.validation)
 
 
 def _warnings(
     metrics: Sequence[str],
     judge: Judge,
     real_labels: NDArray[np.int64],
+    all_real: int,
     width: int,
     per_class: int,
 ) -> list[str]:
     """What weakens the figures, with so many features and samples of each class."""
     found, counts = [], np.unique(real_labels, return_counts=True)[1]
     sizes = {
-        "fid": (int(counts.sum()), per_class * len(counts), "there are"),
+        "fid": (all_real, per_class * len(counts), "there are"),
         "intra-fid": (int(counts.min()), per_class, "the smallest class has"),
     }
     for name, (real, generated, where) in sizes.items():
         if name in metrics and min(real, generated) <= width:
-            more = "label more images" if real <= width else "give more samples (-n)"
+            given = "label more images" if name == "intra-fid" else "add images"
+            more = given if real <= width else "give more samples (-n)"
             found.append(
                 f"{name}: {where} {real} real and {generated} generated images for {width} "
                 f"features; compare it between methods only, {more}, or take "

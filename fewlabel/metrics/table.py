@@ -44,8 +44,9 @@ class Judged:
     """Real and generated images as the extractor and the judge see them.
 
     Attributes:
-        of_real: gives the features of the real images of the comparison, (N, F).
+        of_real: gives the features of the labelled real images of the comparison, (N, F).
         real_labels: their classes, (N,).
+        of_all: gives those of all real images of the comparison, labelled or not.
         fake: features of the samples, (M, F).
         fake_labels: the classes asked for, (M,).
         log_prob: the judge's verdicts on the samples, (M, K).
@@ -59,6 +60,7 @@ class Judged:
 
     of_real: Callable[[], Tensor]
     real_labels: Tensor
+    of_all: Callable[[], Tensor]
     fake: Tensor
     fake_labels: Tensor
     log_prob: Tensor
@@ -71,7 +73,7 @@ class Judged:
 
     @property
     def real(self) -> Tensor:
-        """Features of the real images of the comparison, (N, F)."""
+        """Features of the labelled real images of the comparison, (N, F)."""
         return self.of_real()
 
     def group(self, index: int) -> "Judged":
@@ -113,7 +115,8 @@ def _by_groups(judged: Judged, figures: Callable[[Judged], dict[int | None, floa
 
 
 def _pooled(distance: Distance, judged: Judged) -> Figures:
-    return _by_groups(judged, lambda part: {None: distance(part.real, part.fake)})
+    real = judged.of_all()
+    return _by_groups(judged, lambda part: {None: distance(real, part.fake)})
 
 
 def _classwise(distance: Distance, judged: Judged) -> Figures:

@@ -62,6 +62,7 @@ def plan(
     overrides: Iterable[str] = (),
     strict: bool = False,
     balance: bool = False,
+    flip: bool = False,
     recipe: str | None = None,
     scale_down: bool = False,
 ) -> Plan:
@@ -77,6 +78,7 @@ def plan(
         overrides: "dotted.key=value" strings; values are YAML.
         strict: refuse broken images, rather than leave them out and say so.
         balance: draw labelled examples equally often of each class, in both stages.
+        flip: mirror images at random as they train, in both stages.
         recipe: a name in `fewlabel.recipes.RECIPES`.
         scale_down: of the recipe take the small form.
 
@@ -94,8 +96,8 @@ def plan(
     asked = merged(asked, given | ({"data": absolute(data)} if data is not None else {}))
     if steps is not None:
         asked = merged(asked, {s: {"fit": {"steps": steps}} for s in ("score", "classifier")})
-    if balance:
-        asked = merged(asked, {s: {"fit": {"balance": True}} for s in ("score", "classifier")})
+    for key in [key for key, wanted in {"balance": balance, "flip": flip}.items() if wanted]:
+        asked = merged(asked, {s: {"fit": {key: True}} for s in ("score", "classifier")})
     for text in overrides:
         asked = merged(asked, _override(text))
     if "data" not in asked:
@@ -120,7 +122,8 @@ def plan(
         asked |= shared
     if named := teacher or asked.get("teacher"):
         asked["teacher"] = given_teacher.resolved(named, request.method, dataset, splits)
-    asked.setdefault("sigma_data", _spread(dataset, splits))
+    if "sigma_data" not in asked:
+        asked["sigma_data"] = _spread(dataset, splits)
     values = merged(_preset(asked), asked) | {"shape": dataset.shape}
     if len(dataset.shape) > 1:
         values["size"] = dataset.shape[-1]

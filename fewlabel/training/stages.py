@@ -43,9 +43,9 @@ def check_settings(planned: Plan, processes: int) -> None:
     """Refuse settings that cannot be, before anything is written.
 
     Raises:
-        UserError: for a batch that does not divide among processes, micro-batches and losses of
-            every so many-th row, one larger than there are chains of JEM, or patience without
-            validation.
+        UserError: for vectors to be mirrored, a batch that does not divide among processes,
+            micro-batches and losses of every so many-th row, one larger than there are chains of
+            JEM, or patience without validation.
     """
     config, row = planned.config, methods.find_method(planned.config.method)
     held_out = planned.dataset.labels[list(planned.splits.validation)]
@@ -53,6 +53,11 @@ def check_settings(planned: Plan, processes: int) -> None:
         if stage == "score" and config.score_from:
             continue
         settings = config.fit(stage)
+        if settings.flip and len(config.shape) == 1:
+            raise UserError(
+                f"{stage}.fit.flip: the examples of {planned.dataset.name} are vectors, without "
+                "left and right; leave it out"
+            )
         shares = processes * settings.accumulate
         if settings.batch % shares:
             raise UserError(
@@ -136,6 +141,7 @@ def fit_stage(
         balance=settings.balance,
         labelled_share=settings.labelled_share,
         beliefs=q,
+        flip=settings.flip,
     )
     checkpoints = folder.checkpoints(stage)
     return fit(

@@ -53,6 +53,7 @@ def train(
     device: str | None = None,
     strict: bool = False,
     balance: bool = False,
+    flip: bool = False,
     tensorboard: bool = False,
     recipe: str | None = None,
     scale_down: bool = False,
@@ -86,6 +87,7 @@ def train(
         device: such as "cpu" or "cuda"; by default a GPU if there is one.
         strict: refuse broken images, rather than leave them out and say so.
         balance: draw labelled examples equally often of each class.
+        flip: mirror images at random, left and right, as they train; for photographs.
         tensorboard: write curves to OUT/tensorboard; needs the package tensorboard.
         recipe: published settings, a name in `fewlabel.recipes.RECIPES`.
         scale_down: of the recipe take the small form, to try it.
@@ -111,6 +113,7 @@ def train(
         overrides=overrides,
         strict=strict,
         balance=balance,
+        flip=flip,
         recipe=recipe,
         scale_down=scale_down,
     )

@@ -97,7 +97,7 @@ def test_the_configuration_keeps_what_train_was_told(
 ) -> None:
     folder = finished_run.folder.path
     told = ["--teacher", f"features:{folder}", "--seed", "3", "--labels", "4/class"]
-    told += ["--balance", "--set", "classifier.fit.labelled_share=0.5"]
+    told += ["--balance", "--flip", "--set", "classifier.fit.labelled_share=0.5"]
     done = cli(*tiny_train(tmp_path / "run", "--score", str(folder), "--steps", "1", *told))
     assert done.status == 0, done.err
     config = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
@@ -105,7 +105,7 @@ def test_the_configuration_keeps_what_train_was_told(
     assert config["score_from"] == str(folder.resolve())
     assert (config["seed"], config["labels"]) == (3, "4/class")
     fit = config["classifier"]["fit"]
-    assert (fit["balance"], fit["steps"]) == (True, 1)
+    assert (fit["balance"], fit["flip"], fit["steps"]) == (True, True, 1)
 
 
 def test_evaluate_prints_every_way_of_sampling(

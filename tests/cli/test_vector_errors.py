@@ -83,3 +83,10 @@ def test_wrong_settings(
     for fragment in fragments:
         assert fragment in refused.err
     assert not (tmp_path / "run").exists()
+
+
+def test_vectors_have_no_left_and_right(cli: Callable, tmp_path: Path) -> None:
+    refused = cli("train", "moons", "--flip", "--out", tmp_path / "run")
+    assert refused.status == 2
+    assert "score.fit.flip: the examples of moons are vectors" in refused.err.splitlines()[-1]
+    assert not (tmp_path / "run").exists()

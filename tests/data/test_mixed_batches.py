@@ -1,5 +1,7 @@
 """Batches whose labelled rows are balanced by class, or a set share of the rows; of processes."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -109,6 +111,38 @@ def test_rows_of_all_processes_are_the_batch_of_one(
                 joined = torch.cat([getattr(one[part], key) for one in shares])
                 assert torch.equal(joined, getattr(batch, key))
             assert torch.equal(batch.q, beliefs[index_of(batch.x)])
+
+
+def test_half_of_the_images_are_mirrored_by_a_coin_of_the_step(
+    dataset: Dataset, splits: Splits
+) -> None:
+    """The others stay as they are, and processes toss the coins of one."""
+    sides = torch.arange(8.0).expand(len(dataset), 1, 4, 8)
+
+    class Sided:
+        def __len__(self) -> int:
+            return len(dataset)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(dataset, name)
+
+        def examples(self, indices: np.ndarray) -> torch.Tensor:
+            return sides[indices].clone()
+
+    given: Any = Sided()
+    source = Batches(given, splits, {"all": 12}, 3, flip=True)
+    parts = [Batches(given, splits, {"all": 4}, 3, rank, 3, flip=True) for rank in range(3)]
+    heads = []
+    for step in range(100):
+        x = source.at(step)["all"].x
+        assert torch.equal(torch.cat([part.at(step)["all"].x for part in parts]), x)
+        mirrored = x[:, 0, 0, 0] == 7
+        expected = torch.where(mirrored[:, None, None, None], sides[:12].flip(-1), sides[:12])
+        assert torch.equal(x, expected)
+        heads.append(mirrored)
+    shares = torch.stack(heads).double()
+    assert abs(float(shares.mean()) - 0.5) < 4 * 0.5 / 1200**0.5
+    assert len(torch.stack(heads).unique(dim=0)) > 90
 
 
 @pytest.mark.parametrize(("balance", "share"), SETTINGS)

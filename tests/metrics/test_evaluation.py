@@ -71,6 +71,27 @@ def test_the_best_scale_is_the_largest_or_the_smallest_as_the_metric_has_it() ->
         Report.best_scale(report, "copies-intra-fid")
 
 
+def test_distances_of_all_classes_together_take_images_without_a_label_too(
+    finished_run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where only some carry one; those of each class take the labelled ones."""
+    dataset, splits = finished_run.dataset, finished_run.splits
+    known = np.where(np.isin(np.arange(len(dataset)), splits.labelled), dataset.labels, -1)
+    some = Run(finished_run.folder.path, "cpu")
+    monkeypatch.setattr(type(some), "dataset", replace(dataset, labels=known))
+    report = some.evaluate(
+        ("fid", "intra-fid"), 2.0, per_class=10, steps=3, extractor=nn.Flatten()
+    )
+    drawn = some.sample(n=100, scale=2.0, steps=3).flatten(1)
+    others = np.setdiff1d(np.arange(len(dataset)), splits.validation)
+    real = dataset.examples(others).flatten(1)
+    assert report.overall("fid", 2.0).value == pytest.approx(fid(real, drawn), rel=1e-6)
+    few, labels = dataset.examples(splits.labelled).flatten(1), known[splits.labelled]
+    of_classes = [fid(few[labels == k], drawn[torch.arange(100) % 10 == k]) for k in range(10)]
+    mean = sum(of_classes) / 10
+    assert report.overall("intra-fid", 2.0).value == pytest.approx(mean, rel=1e-6)
+
+
 class Wide(nn.Module):
     """Pixels, as many times over as the width asks for."""
 

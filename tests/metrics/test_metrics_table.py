@@ -40,6 +40,7 @@ def judged() -> Judged:
     return Judged(
         of_real=lambda: real,
         real_labels=real_labels,
+        of_all=lambda: real,
         fake=fake,
         fake_labels=fake_labels,
         log_prob=normal(150, CLASSES).log_softmax(1),
