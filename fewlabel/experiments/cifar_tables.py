@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fewlabel.experiments.compare import run_comparison
-from fewlabel.experiments.compare_cells import Cell, Row, Task, perform
+from fewlabel.experiments.compare_cells import Cell, CellTask, Row, perform
 from fewlabel.experiments.compare_results import refuse_nothing, write_results
 from fewlabel.experiments.compare_tables import averaged
 from fewlabel.experiments.grid import Grid, grid
@@ -118,7 +118,7 @@ def _scaled(out: Path, asked: Grid) -> list[Row]:
     """The figures of the same classifier with its gradient multiplied."""
     path = out / "scaled.json"
     if not path.exists():
-        task = Task(Cell("cg", "all"), "report", (SCALE,))
+        task = CellTask(Cell("cg", "all"), "report", (SCALE,))
         write_json(path, perform(task, asked.protocol, out, str(out / "runs" / "score")))
     return _overall(json.loads(path.read_text(encoding="utf-8")))
 

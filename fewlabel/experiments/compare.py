@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from traceback import format_exception
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import torch
 
@@ -26,9 +26,9 @@ from fewlabel.data import Splits, draw_splits, open_dataset, refuse_inside
 from fewlabel.errors import Interrupted, TrainingError, UserError
 from fewlabel.experiments.compare_cells import (
     Cell,
+    CellTask,
     Protocol,
     Row,
-    Task,
     candidates,
     cell_of,
     chosen,
@@ -39,10 +39,12 @@ from fewlabel.experiments.grid import Grid
 from fewlabel.files import append_line, check_free, locked, write_json, write_text
 from fewlabel.methods import METHODS
 from fewlabel.metrics.judge import train_judge
-from fewlabel.progress import Task as Progress
-from fewlabel.progress import track
+from fewlabel.progress import Task, track
 from fewlabel.run_folder import RunFolder
 from fewlabel.training.train import train
+
+if TYPE_CHECKING:
+    from multiprocessing.sharedctypes import Synchronized
 
 __all__ = ["Results", "known_tasks", "run_comparison"]
 
@@ -114,11 +116,11 @@ class Results:
             self.out / "logs" / "failed.log", f"{cell}\n{''.join(format_exception(error))}"
         )
 
-    def has(self, task: Task) -> bool:
+    def has(self, task: CellTask) -> bool:
         """Whether the figures of a task are there."""
         return (task.cell, task.split) in self._of
 
-    def is_over(self, task: Task) -> bool:
+    def is_over(self, task: CellTask) -> bool:
         """Whether a task need not be done: its figures are there, or its cell failed."""
         return self.has(task) or task.cell in self.failed
 
@@ -160,16 +162,17 @@ def _compared(out: Path, asked: Grid, jobs: int) -> Results:
         splits = draw_splits(dataset, amount, Cell.label_seed)
         _check_same(results, amount, splits)
         groups = [candidates(Cell(m, amount), splits.labelled_share) for m in asked.methods]
-        amounts.append((groups, asked.repeats(amount)))
+        amounts.append(Amount(groups, asked.repeats(amount)))
     score = _shared_score(out, protocol, asked.methods)
     train_judge(dataset)  # the processes share it
     _free_gpu()
-    total = sum(
-        len(group) + 2 * len(repeats) - 1 for groups, repeats in amounts for group in groups
-    )
+    total = sum(amount.n_tasks for amount in amounts)
     work = partial(perform, protocol=protocol, out=out, score=score)
-    with track("comparison") as progress, _Workers(results, work, jobs, progress, total) as run:
-        run(partial(known_tasks, results, amounts, protocol))
+    with (
+        track("comparison") as progress,
+        _Workers(results, work, jobs, progress, total) as workers,
+    ):
+        workers.work_through(partial(known_tasks, results, amounts, protocol))
     return results
 
 
@@ -207,16 +210,34 @@ def _shared_score(out: Path, protocol: Protocol, methods: Sequence[str]) -> str 
     return str(run.folder.path)
 
 
-def _to_choose(cell: Cell, protocol: Protocol) -> Task:
+def _to_choose(cell: Cell, protocol: Protocol) -> CellTask:
     method = METHODS[cell.method]
-    return Task(cell, "validation", protocol.scales if method.guided else (method.scale,))
+    return CellTask(cell, "validation", protocol.scales if method.guided else (method.scale,))
+
+
+@dataclass(frozen=True)
+class Amount:
+    """What is compared with one amount of labels.
+
+    Attributes:
+        groups: the cells of each method, one for each weight among which it chooses.
+        repeats: the (label seed, seed) of each repeat.
+    """
+
+    groups: Sequence[Sequence[Cell]]
+    repeats: Sequence[tuple[int, int]]
+
+    @property
+    def n_tasks(self) -> int:
+        """All weights on the first repeat, the chosen one on the others, and a report of each."""
+        return sum(len(group) + 2 * len(self.repeats) - 1 for group in self.groups)
 
 
 def known_tasks(
     results: Results,
-    amounts: Sequence[tuple[Sequence[Sequence[Cell]], Sequence[tuple[int, int]]]],
+    amounts: Sequence[Amount],
     protocol: Protocol,
-) -> Iterator[Task]:
+) -> Iterator[CellTask]:
     """The tasks that are over or can be done now, in the order in which to do them.
 
     The weight of a method is chosen on the first repeat, whose seeds are those of a plain `Cell`;
@@ -224,30 +245,25 @@ def known_tasks(
 
     Args:
         results: what is there.
-        amounts: for each amount of labels the cells of each method, by weight, and the repeats.
+        amounts: what is compared with each amount of labels.
         protocol: what holds for every cell.
     """
-    for of_labels, repeats in amounts:
+    for amount in amounts:
         to_report = []
-        for group in of_labels:
+        for group in amount.groups:
             yield from (_to_choose(cell, protocol) for cell in group)
-        for cell in _chosen_cells(results, of_labels, repeats, protocol):
+        for cell in _chosen_cells(results, amount, protocol):
             task = _to_choose(cell, protocol)
             yield task
             if results.has(task):
                 to_report.append(cell)
         for cell in to_report:
-            yield Task(cell, "report", (results.chosen([cell])[1],))
+            yield CellTask(cell, "report", (results.chosen([cell])[1],))
 
 
-def _chosen_cells(
-    results: Results,
-    groups: Sequence[Sequence[Cell]],
-    repeats: Sequence[tuple[int, int]],
-    protocol: Protocol,
-) -> Iterator[Cell]:
+def _chosen_cells(results: Results, amount: Amount, protocol: Protocol) -> Iterator[Cell]:
     """Every repeat of each method whose weight can be chosen, or has none, with that weight."""
-    for group in groups:
+    for group in amount.groups:
         best = group[0]
         if len(group) > 1:
             if not all(results.is_over(_to_choose(cell, protocol)) for cell in group):
@@ -256,7 +272,7 @@ def _chosen_cells(
                 best, _ = results.chosen(group)
             except LookupError:  # all of them failed
                 continue
-        for label_seed, seed in repeats:
+        for label_seed, seed in amount.repeats:
             yield replace(best, label_seed=label_seed, seed=seed)
 
 
@@ -274,9 +290,9 @@ class _Workers:
     def __init__(
         self,
         results: Results,
-        work: Callable[[Task], list[Row]],
+        work: Callable[[CellTask], list[Row]],
         jobs: int,
-        progress: Progress,
+        progress: Task,
         total: int,
     ) -> None:
         self.results, self.work, self.progress, self.total = results, work, progress, total
@@ -285,7 +301,8 @@ class _Workers:
         logs = results.out / "logs"
         logs.mkdir(exist_ok=True)
         context = multiprocessing.get_context("spawn")
-        self.pool = ProcessPoolExecutor(jobs, context, _begin_worker, (logs, threads))
+        numbers = context.Value("i", 0)
+        self.pool = ProcessPoolExecutor(jobs, context, _begin_worker, (logs, threads, numbers))
 
     def __enter__(self) -> Self:
         return self
@@ -293,14 +310,14 @@ class _Workers:
     def __exit__(self, *_: object) -> None:
         self.pool.shutdown(wait=True, cancel_futures=True)
 
-    def __call__(self, known: Callable[[], Iterable[Task]]) -> None:
+    def work_through(self, known: Callable[[], Iterable[CellTask]]) -> None:
         """Do the tasks that are known, and those that become known by them.
 
         Raises:
             Interrupted: when it was asked to stop.
             TrainingError: when a process was killed.
         """
-        begun: dict[Future[list[Row]], Task] = {}
+        begun: dict[Future[list[Row]], CellTask] = {}
         note = ""
         try:
             while True:
@@ -335,9 +352,13 @@ class _Workers:
             self.results.add(rows)
 
 
-def _begin_worker(logs: Path, threads: int) -> None:
-    """Set up a process of the pool: its threads, its log, and its end with that of its parent."""
+def _begin_worker(logs: Path, threads: int, numbers: "Synchronized[int]") -> None:
+    """Set up a process of the pool: threads, GPU, log, and its end with that of its parent."""
     torch.set_num_threads(threads)
+    if torch.cuda.is_available():  # each process the next one
+        with numbers.get_lock():
+            torch.cuda.set_device(numbers.value % torch.cuda.device_count())
+            numbers.value += 1
     sys.stderr = sys.stdout = (logs / f"{os.getpid()}.log").open("a", buffering=1)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 

@@ -25,7 +25,7 @@ from fewlabel.training.given_teacher import FEATURES
 from fewlabel.training.train import train
 from fewlabel.training.validation import spread_out
 
-__all__ = ["Cell", "Protocol", "Row", "Task", "candidates", "chosen", "perform", "tuned"]
+__all__ = ["Cell", "CellTask", "Protocol", "Row", "candidates", "chosen", "perform", "tuned"]
 
 Row = dict[str, Any]
 Split = Literal["validation", "report"]
@@ -131,7 +131,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Task:
+class CellTask:
     """A piece of work on a cell: a choice on the validation split, or a report at one scale."""
 
     cell: Cell
@@ -194,7 +194,7 @@ def cell_of(row: Mapping[str, Any]) -> Cell:
     return Cell(*(row[key] for key in ("method", "labels", "label_seed", "seed", "weight")))
 
 
-def perform(task: Task, protocol: Protocol, out: Path, score: str | None) -> list[Row]:
+def perform(task: CellTask, protocol: Protocol, out: Path, score: str | None) -> list[Row]:
     """Train the cell of a task if it is not, and judge its samples.
 
     Args:

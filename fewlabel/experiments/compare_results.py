@@ -28,7 +28,7 @@ from fewlabel.report.comparison_page import comparison_page
 from fewlabel.report.held_out import held_out_in_words
 from fewlabel.report.label_curves import label_sweep
 from fewlabel.report.noise import by_noise_level, reliability_diagrams
-from fewlabel.report.page import Figure, write_page
+from fewlabel.report.page import Picture, write_page
 from fewlabel.report.table import to_csv, to_markdown
 from fewlabel.report.tradeoff import tradeoff
 from fewlabel.run import Run, load
@@ -125,9 +125,9 @@ def _overall(rows: Iterable[Row], metric: str) -> list[Row]:
 
 def _figures(
     out: Path, shown: Sequence[Row], reported: Sequence[Row], metrics: Sequence[str]
-) -> dict[str, list[Figure]]:
+) -> dict[str, list[Picture]]:
     """The plots, by heading; each is written as PNG and SVG."""
-    found: dict[str, list[Figure]] = {}
+    found: dict[str, list[Picture]] = {}
     amounts = {row["n_labels"]: row["labels"] for row in reported}
     if len(amounts) > 1:
         curves = {metric: _curve(reported, metric) for metric in metrics}
@@ -158,10 +158,10 @@ def _figures(
     return found
 
 
-def _drawn(path: Path, caption: str, draw: Any) -> Figure:
+def _drawn(path: Path, caption: str, draw: Any) -> Picture:
     for suffix in (".svg", ".png"):
         draw(path.with_suffix(suffix))
-    return Figure(path.with_suffix(".png"), caption, caption)
+    return Picture(path.with_suffix(".png"), caption, caption)
 
 
 def _curve(reported: Sequence[Row], metric: str) -> dict[str, dict[int, Estimate]]:
@@ -197,7 +197,7 @@ def _diagrams(noisy: Sequence[Row]) -> dict[str, dict[str, Reliability]]:
     return diagrams
 
 
-def _sample_figures(out: Path, shown: Sequence[Row], protocol: Protocol) -> list[Figure]:
+def _sample_figures(out: Path, shown: Sequence[Row], protocol: Protocol) -> list[Picture]:
     """A grid for each amount of labels: a row a class, some samples of each method."""
     cells: dict[str, dict[str, tuple[Cell, float]]] = {}
     for row in shown:
@@ -213,7 +213,7 @@ def _sample_figures(out: Path, shown: Sequence[Row], protocol: Protocol) -> list
 
 def _sample_figure(
     out: Path, labels: str, cells: Mapping[str, tuple[Cell, float]], protocol: Protocol
-) -> Figure:
+) -> Picture:
     path = out / f"samples-{next(iter(cells.values()))[0].folder.parts[1]}.png"
     columns, sampler = {}, protocol.sampler
     for method, (cell, scale) in cells.items():
@@ -223,7 +223,7 @@ def _sample_figure(
         columns[method] = dict(zip(run.class_names, images.split(_SHOWN), strict=True))
     class_grid(columns, path)
     caption = f"Labels {labels}, first draw: each row is a class asked for."
-    return Figure(path, caption, "samples of each class and method")
+    return Picture(path, caption, "samples of each class and method")
 
 
 # Facts

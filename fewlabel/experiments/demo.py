@@ -18,7 +18,7 @@ from fewlabel.pictures.grid import class_grid
 from fewlabel.program import command
 from fewlabel.report.figures import scale_sweep
 from fewlabel.report.held_out import held_out_in_words
-from fewlabel.report.page import Figure, Page, Section, write_page
+from fewlabel.report.page import Page, Picture, Section, write_page
 from fewlabel.report.run_page import labelled_examples
 from fewlabel.report.table import Column, Comparison
 from fewlabel.run import Run
@@ -211,15 +211,15 @@ def _comparison(reports: Mapping[str, Report], scales: Mapping[str, float]) -> C
     )
 
 
-def _grid_figure(out: Path) -> Figure:
+def _grid_figure(out: Path) -> Picture:
     caption = "Left: some of the labelled images. Each row is a class asked for."
-    return Figure(out / "grid.png", caption, "a row of samples for each class and method")
+    return Picture(out / "grid.png", caption, "a row of samples for each class and method")
 
 
-def _sweep_figure(out: Path) -> Figure:
+def _sweep_figure(out: Path) -> Picture:
     caption = (
         f"{_PER_CLASS_TO_CHOOSE} samples a class with a seed of their own, against the "
         "validation images. The ringed scale has the lowest intra-FID; the table above reports "
         "it on new samples against the other images."
     )
-    return Figure(out / "sweep.png", caption, "accuracy and intra-FID against guidance scale")
+    return Picture(out / "sweep.png", caption, "accuracy and intra-FID against guidance scale")

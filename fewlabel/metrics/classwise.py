@@ -8,29 +8,29 @@ from torch import Tensor
 from fewlabel.errors import UserError
 from fewlabel.metrics.checks import Array
 
-__all__ = ["ClasswiseMetric", "Metric", "intra"]
+__all__ = ["ClasswiseMetric", "Distance", "intra"]
 
-Metric = Callable[[Tensor, Tensor], float]
+Distance = Callable[[Tensor, Tensor], float]
 """(real: (N, F), fake: (M, F)) → one figure, such as `fid`."""
 
 ClasswiseMetric = Callable[[Array, Array, Array, Array], tuple[float, dict[int, float]]]
 """(real, real_labels, fake, fake_labels) → (mean over classes, {class: figure})."""
 
 
-def intra(metric: Metric) -> ClasswiseMetric:
-    """The class-wise form of a metric: (1/K) Σ_c metric(R_c, G_c), and each term of it.
+def intra(distance: Distance) -> ClasswiseMetric:
+    """The class-wise form of a distance: (1/K) Σ_c d(R_c, G_c), and each term of it.
 
     `intra(fid)` is intra-FID (Miyato & Koyama 2018, arXiv 1802.05637). Every class counts the
     same, however many samples it has.
 
     Args:
-        metric: takes real (N_c, F) and fake (M_c, F) features of one class.
+        distance: takes real (N_c, F) and fake (M_c, F) features of one class.
 
     Returns:
         A function of real (N, F), real_labels (N,), fake (M, F) and fake_labels (M,), labels
         being integers ≥ 0, which returns the mean over the classes and each class's figure. The
-        range is that of the metric. It raises `UserError` if labels do not fit the features, a
-        label is negative (unlabelled), a class lacks real or generated samples, or the metric
+        range is that of the distance. It raises `UserError` if labels do not fit the features, a
+        label is negative (unlabelled), a class lacks real or generated samples, or the distance
         refuses a class; the message names the class.
     """
 
@@ -40,7 +40,7 @@ def intra(metric: Metric) -> ClasswiseMetric:
         real_parts = _by_class(real, real_labels, "real")
         fake_parts = _by_class(fake, fake_labels, "fake")
         _refuse_missing(real_parts, fake_parts)
-        figures = {c: _figure(metric, c, real_parts[c], fake_parts[c]) for c in real_parts}
+        figures = {c: _figure(distance, c, real_parts[c], fake_parts[c]) for c in real_parts}
         return sum(figures.values()) / len(figures), figures
 
     return classwise
@@ -71,8 +71,8 @@ def _refuse_missing(real: dict[int, Tensor], fake: dict[int, Tensor]) -> None:
             raise UserError(f"no {name} samples of class {classes}: give some of every class")
 
 
-def _figure(metric: Metric, label: int, real: Tensor, fake: Tensor) -> float:
+def _figure(distance: Distance, label: int, real: Tensor, fake: Tensor) -> float:
     try:
-        return metric(real, fake)
+        return distance(real, fake)
     except UserError as error:
         raise UserError(f"class {label}: {error}") from error

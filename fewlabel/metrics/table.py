@@ -16,8 +16,7 @@ from fewlabel.data import Dataset, Splits
 from fewlabel.errors import UserError
 from fewlabel.metrics.accuracy import generation_hits
 from fewlabel.metrics.classification_score import cas
-from fewlabel.metrics.classwise import Metric as Distance
-from fewlabel.metrics.classwise import intra
+from fewlabel.metrics.classwise import Distance, intra
 from fewlabel.metrics.frechet import fid
 from fewlabel.metrics.inception_score import inception_score
 from fewlabel.metrics.intervals import Estimate, batch_means, proportion

@@ -6,7 +6,7 @@ from typing import Any
 from fewlabel.errors import UserError
 from fewlabel.metrics.intervals import Estimate
 from fewlabel.report.measures import measure
-from fewlabel.report.page import Figure, Page, Section
+from fewlabel.report.page import Page, Picture, Section
 from fewlabel.report.table import Column, Comparison, Entry, Failed
 
 __all__ = ["comparison_of", "comparison_page"]
@@ -73,7 +73,7 @@ def comparison_page(
     *,
     facts: Mapping[str, str],
     tables: Mapping[str, Comparison],
-    figures: Mapping[str, Sequence[Figure]],
+    figures: Mapping[str, Sequence[Picture]],
     commands: Sequence[str],
     notes: Sequence[str] = (),
 ) -> Page:

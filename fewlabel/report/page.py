@@ -19,13 +19,13 @@ from fewlabel.errors import UserError
 from fewlabel.files import replacing
 from fewlabel.report.table import TIED, Comparison, groups, notes
 
-__all__ = ["Figure", "Page", "Section", "write_page"]
+__all__ = ["Page", "Picture", "Section", "write_page"]
 
 _DPI = 125
 
 
 @dataclass(frozen=True)
-class Figure:
+class Picture:
     """A PNG image.
 
     Attributes:
@@ -57,7 +57,7 @@ class Section:
     text: str = ""
     facts: Mapping[str, str] = field(default_factory=dict)
     comparison: Comparison | None = None
-    figures: Sequence[Figure] = ()
+    figures: Sequence[Picture] = ()
     commands: Sequence[str] = ()
     notes: Sequence[str] = ()
 
@@ -97,7 +97,7 @@ def write_page(path: str | Path, page: Page) -> Path:
     return Path(path)
 
 
-def _embedded(figure: Figure) -> dict[str, str | int]:
+def _embedded(figure: Picture) -> dict[str, str | int]:
     """The attributes of the image's element: the file as base64, and its size.
 
     A picture that tells its dots per inch, as plots do, is shown at 125, be it drawn finer.

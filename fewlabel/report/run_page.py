@@ -19,7 +19,7 @@ from fewlabel.report.evaluation import figures_by_class, figures_by_draw, uncont
 from fewlabel.report.figures import scale_sweep
 from fewlabel.report.held_out import held_out_in_words
 from fewlabel.report.measures import measure
-from fewlabel.report.page import Figure, Page, Section, write_page
+from fewlabel.report.page import Page, Picture, Section, write_page
 from fewlabel.report.table import Comparison, Entry
 from fewlabel.run import Run
 from fewlabel.run_folder import summary
@@ -93,7 +93,7 @@ def run_page(
             f"{' (σ in units of σ_data)' if len(config.shape) == 1 else ''}."
         )
         alt = "losses and validation figures against the training step"
-        parts.append(Section("Training curves", figures=(Figure(curves, caption, alt),)))
+        parts.append(Section("Training curves", figures=(Picture(curves, caption, alt),)))
     if (calibration := _calibration(run)) is not None:
         parts.append(Section("Calibration of the classifier", comparison=calibration))
     if report is not None and len(config.shape) > 1:
@@ -151,21 +151,21 @@ def _noise(process: Mapping[str, Any]) -> str:
     return f"{process['name']} ({settings})"
 
 
-def _samples(run: Run, scale: float, samples: Mapping[str, Tensor], pictures: Path) -> Figure:
+def _samples(run: Run, scale: float, samples: Mapping[str, Tensor], pictures: Path) -> Picture:
     """Labelled examples and samples, a row a class; of vectors the first two coordinates."""
     title = f"{run.config.method}, scale {scale:g}"
     more = len(run.class_names) - len(samples)
     rest = f" {more} more classes are not shown." if more else ""
     if len(run.config.shape) == 1:
         path = scatter(samples, pictures / "samples.png", title)
-        return Figure(path, f"{_POINTS} samples of each class.{rest}", "samples by class")
+        return Picture(path, f"{_POINTS} samples of each class.{rest}", "samples by class")
     labelled = {name: x for name, x in labelled_examples(run).items() if name in samples}
     path = class_grid({"labelled": labelled, title: samples}, pictures / "samples.png")
     caption = f"Left: labelled training images. Each row is a class asked for.{rest}"
-    return Figure(path, caption, "labelled images and samples, a row a class")
+    return Picture(path, caption, "labelled images and samples, a row a class")
 
 
-def _pairs(run: Run, drawn: Tensor, pictures: Path) -> Figure:
+def _pairs(run: Run, drawn: Tensor, pictures: Path) -> Picture:
     """Some samples above the training images nearest to them."""
     found = nearest_training(run, drawn, most=_AMONG)
     images = run.dataset.examples(found.index.numpy())
@@ -175,17 +175,17 @@ def _pairs(run: Run, drawn: Tensor, pictures: Path) -> Figure:
         "Samples above the training images nearest to them by the judge's features, the closest "
         f"first. A copy is at distance 0.{some}"
     )
-    return Figure(path, caption, "pairs of a sample and its nearest training image")
+    return Picture(path, caption, "pairs of a sample and its nearest training image")
 
 
 def _evaluated(run: Run, report: Report, scale: float, pictures: Path) -> list[Section]:
     """Figures over all classes of each draw, the sweep, and figures of each class."""
     metrics = list(dict.fromkeys(figure.metric for figure in report.figures))
-    figures: list[Figure] = []
+    figures: list[Picture] = []
     if len({draw.scale for draw in report.draws}) > 1:
         path = scale_sweep(report.lines(), pictures / "sweep.png", metrics=metrics)
         shown = "The same figures against the guidance scale."
-        figures.append(Figure(path, shown, "metrics against the guidance scale"))
+        figures.append(Picture(path, shown, "metrics against the guidance scale"))
     table = figures_by_draw(report)
     sections = [Section("Figures", comparison=table, figures=figures, notes=report.warnings)]
     of_classes = figures_by_class(report, run.class_names[:_CLASSES], scale)

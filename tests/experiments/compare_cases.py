@@ -5,7 +5,7 @@ import signal
 from collections.abc import Sequence
 from typing import Any
 
-from fewlabel.experiments.compare_cells import Protocol, Row, Task
+from fewlabel.experiments.compare_cells import CellTask, Protocol, Row
 from fewlabel.experiments.grid import Grid
 
 LABELS = "2/class"
@@ -21,7 +21,7 @@ def asked(
     return Grid(protocol, tuple(methods), tuple(labels), **repeats)
 
 
-def killed(task: Task, **how: object) -> list[Row]:
+def killed(task: CellTask, **how: object) -> list[Row]:
     """As by the system, for want of memory."""
     os.kill(os.getpid(), signal.SIGKILL)
     raise AssertionError("still there")

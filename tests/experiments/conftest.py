@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from fewlabel.experiments import compare
-from fewlabel.experiments.compare_cells import Protocol, Row, Task
+from fewlabel.experiments.compare_cells import CellTask, Protocol, Row
 from fewlabel.metrics import judge
 
 
@@ -34,7 +34,9 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
         def __init__(self, *how: object) -> None:
             pass
 
-        def submit(self, work: Callable[[Task], list[Row]], task: Task) -> Future[list[Row]]:
+        def submit(
+            self, work: Callable[[CellTask], list[Row]], task: CellTask
+        ) -> Future[list[Row]]:
             done: Future[list[Row]] = Future()
             try:
                 done.set_result(work(task))

@@ -15,7 +15,7 @@ from fewlabel.data import draw_splits, open_dataset
 from fewlabel.errors import UserError
 from fewlabel.experiments import compare
 from fewlabel.experiments.compare import run_comparison
-from fewlabel.experiments.compare_cells import Protocol, Row, Task
+from fewlabel.experiments.compare_cells import CellTask, Protocol, Row
 from fewlabel.experiments.compare_checks import checked
 from fewlabel.experiments.demo import run_demo
 from fewlabel.files import locked
@@ -41,7 +41,7 @@ def test_the_command_fails_if_every_cell_does(
     cli: Callable[..., SimpleNamespace],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def broken(task: Task, **how: object) -> list[Row]:
+    def broken(task: CellTask, **how: object) -> list[Row]:
         raise OSError("the disk is gone")
 
     monkeypatch.setattr(compare, "perform", broken)

@@ -10,7 +10,7 @@ from compare_cases import LABELS, asked
 
 from fewlabel.data import draw_splits, open_dataset
 from fewlabel.errors import UserError
-from fewlabel.experiments.compare import Results, known_tasks, run_comparison
+from fewlabel.experiments.compare import Amount, Results, known_tasks, run_comparison
 from fewlabel.experiments.compare_cells import Cell, Protocol, Row, candidates, cell_of, chosen
 from fewlabel.experiments.compare_results import write_results
 from fewlabel.experiments.grid import Grid
@@ -85,7 +85,7 @@ def test_a_method_is_reported_before_the_weights_of_another_are_tried(
     results = Results(tmp_path)
 
     def left() -> set[tuple[str, str, float | None, int, tuple[float, ...]]]:
-        tasks = known_tasks(results, [([sc, cg], [(0, 0), (1, 1)])], protocol)
+        tasks = known_tasks(results, [Amount([sc, cg], [(0, 0), (1, 1)])], protocol)
         cells = [(task.cell, task) for task in tasks if not results.is_over(task)]
         return {(c.method, t.split, c.weight, c.seed, t.scales) for c, t in cells}
 

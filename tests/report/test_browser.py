@@ -9,12 +9,11 @@ from typing import Any
 import pytest
 
 from fewlabel.metrics import Estimate
-from fewlabel.metrics.report import Draw, Report
-from fewlabel.metrics.report import Figure as Judged
+from fewlabel.metrics.report import Draw, Figure, Report
 from fewlabel.report.comparison_page import comparison_of, comparison_page
 from fewlabel.report.figures import STYLES
 from fewlabel.report.label_curves import label_sweep
-from fewlabel.report.page import Figure, write_page
+from fewlabel.report.page import Picture, write_page
 from fewlabel.report.run_page import run_page
 from fewlabel.run import Run
 
@@ -73,7 +72,7 @@ def run_report(run: Run, folder: Path) -> Path:
     ways = [(scale, steps) for scale in (1.0, 2.0, 4.0) for steps in (12, 24)]
     draws = [Draw(scale, "dpm++", steps, 2 * steps, 9.0) for scale, steps in ways]
     figures = [
-        Judged(scale, "dpm++", steps, metric, label, scale / 10, 0.05, 0.95)
+        Figure(scale, "dpm++", steps, metric, label, scale / 10, 0.05, 0.95)
         for scale, steps in ways
         for metric in ("accuracy", "fid")
         for label in (None, *range(10))
@@ -97,7 +96,7 @@ def comparison(folder: Path) -> Path:
     tables = {"All figures": comparison_of(rows, METRICS, "Made up.", failed)}
     points = {n: Estimate(v := 0.9 - 1 / n, v - 0.05, v + 0.05) for n in (10, 67, 1347)}
     plot = label_sweep({"accuracy": {"cg": points, "dpt": points}}, folder / "labels.png")
-    shown = {"By labels": [Figure(plot, "Made up.", "accuracy by labels")]}
+    shown = {"By labels": [Picture(plot, "Made up.", "accuracy by labels")]}
     command = "fewlabel compare digits --methods " + ",".join(STYLES)
     parts = {"facts": {"data": "digits"}, "tables": tables, "figures": shown}
     page = comparison_page("Digits", "Made up.", commands=[command], **parts)  # type: ignore[arg-type]

@@ -11,7 +11,7 @@ from PIL import Image
 from fewlabel.errors import UserError
 from fewlabel.metrics import Estimate
 from fewlabel.pictures.grid import image_grid
-from fewlabel.report.page import Figure, Page, Section, write_page
+from fewlabel.report.page import Page, Picture, Section, write_page
 from fewlabel.report.table import Column, Comparison, Failed
 
 NASTY = '<b>&"'
@@ -73,7 +73,7 @@ def page(picture: Path) -> Page:
             Section("Results", comparison=comparison()),
             Section(
                 "Samples",
-                figures=[Figure(picture, f"caption {NASTY}", f"alt {NASTY}")] * 2,
+                figures=[Picture(picture, f"caption {NASTY}", f"alt {NASTY}")] * 2,
                 commands=[f"fewlabel train {NASTY}\nfewlabel sample"],
             ),
         ],
@@ -164,7 +164,7 @@ def test_groups_ties_and_failures_are_shown(tmp_path: Path) -> None:
 
 def test_plots_are_shown_at_a_readable_size(tmp_path: Path) -> None:
     Image.new("RGB", (1400, 500)).save(tmp_path / "fine.png", dpi=(250, 250))
-    section = Section("s", figures=[Figure(tmp_path / "fine.png", "", "")])
+    section = Section("s", figures=[Picture(tmp_path / "fine.png", "", "")])
     reader = read(write_page(tmp_path / "a.html", Page("t", "l", [section])))
     assert [(a["width"], a["height"]) for a in reader.all("img")] == [("700", "250")]
 
@@ -186,8 +186,8 @@ def test_refuses_and_leaves_nothing(tmp_path: Path) -> None:
     short = Comparison("", "method", [Column("a"), Column("b")], {"cg": ["1"]})
     for section, message in (
         (Section("s", comparison=short), "row 'cg' has 1 cells for 2 columns"),
-        (Section("s", figures=[Figure(tmp_path / "no.png", "", "")]), "no.png is not a PNG"),
-        (Section("s", figures=[Figure(tmp_path / "none.png", "", "")]), "cannot read .*none.png"),
+        (Section("s", figures=[Picture(tmp_path / "no.png", "", "")]), "no.png is not a PNG"),
+        (Section("s", figures=[Picture(tmp_path / "none.png", "", "")]), "cannot read .*none.png"),
     ):
         with pytest.raises(UserError, match=message):
             write_page(folder / "report.html", Page("t", "l", [section]))
