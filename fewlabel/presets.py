@@ -85,6 +85,12 @@ PRESETS: dict[str, dict[str, Any]] = {
             },
         },
     },
+    "ddpm": {  # CIFAR on a GPU: Ho et al. 2020, arXiv 2006.11239, with a linear β in VP
+        "process": {"name": "vp"},
+        "score": _CIFAR_SCORE
+        | {"layers": 2, "fit": _CIFAR_FIT | {"steps": 800_000, "warmup": 5000, "ema": 0.9999}},
+        "classifier": _CIFAR_CLASSIFIER,
+    },
     "ddpm++": {  # CIFAR on a GPU: Song et al. 2021, arXiv 2011.13456, DDPM++ (continuous, VP)
         "process": {"name": "vp"},
         "score": _CIFAR_SCORE

@@ -13,8 +13,9 @@ from fewlabel.models import CLASSIFIERS, build_classifier, build_score_model
 from fewlabel.presets import preset_values
 from fewlabel.randomness import StepRandom
 
-PUBLISHED = {"ddpm++": 61_804_419, "ncsn++": 107_587_075}
-"""Weights of the networks of Song et al. 2021 for CIFAR-10, 4 and 8 blocks a level."""
+PUBLISHED = {"ddpm": 35_746_307, "ddpm++": 61_804_419, "ncsn++": 107_587_075}
+"""Weights of the networks for CIFAR-10 of Ho et al. 2020, as google/ddpm-cifar10-32 has them, and
+of Song et al. 2021: 2, 4 and 8 blocks a level."""
 
 
 def resolved(preset: str, **classifier: Any) -> Config:
