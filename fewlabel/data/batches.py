@@ -77,10 +77,9 @@ class Batches:
         chosen = torch.from_numpy(indices)
         x, y = self._dataset.examples(indices), self._labels[chosen]
         if self._flip:
-            coins = generator_for("flip", self._seed, part, step)
-            heads = (
-                torch.rand(rows * self._world, generator=coins)[self._rank * rows :][:rows] < 0.5
-            )
+            random = generator_for("flip", self._seed, part, step)
+            tosses = torch.rand(rows * self._world, generator=random)
+            heads = tosses[self._rank * rows : (self._rank + 1) * rows] < 0.5
             x[heads] = x[heads].flip(-1)
         q = None if self._beliefs is None else self._beliefs[chosen].to(self._device)
         return Batch(x.to(self._device), y.to(self._device), q)
