@@ -44,7 +44,7 @@ _EPOCHS = 3  # where that is more steps
 _BATCH_OF_FIT = 64
 _LOWEST, _USUAL, _HIGHEST = 0.01, 0.1, 1.0  # noise levels in training, for images in [−1, 1]
 _CLEAN = 3.0  # times the lowest: the noise level at which clean images are read
-_BATCH = 512
+_MOST, _PIXELS = 512, 2**19  # images, and their pixels, that are read together
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Judge:
         network = cast(ConvClassifier, self.classifier.network)
         device, c_noise = next(network.parameters()).device, math.log(self._clean) / 4
         norm = math.sqrt(self._clean**2 + self.classifier.sigma_data**2)
-        for x in images.split(_BATCH):
+        for x in images.split(max(1, min(_MOST, _PIXELS // math.prod(images.shape[2:])))):
             told = torch.full((len(x),), c_noise, device=device)
             hidden = network.features(x.to(device) / norm, told)
             features.append((hidden / self.scale).cpu())

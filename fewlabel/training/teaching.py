@@ -1,5 +1,6 @@
 """What the teacher of a run says of its training examples, found once and kept in the run."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -23,7 +24,7 @@ from fewlabel.training.plan import Plan
 
 __all__ = ["beliefs", "labelled_by"]
 
-_BATCH = 512
+_MOST, _PIXELS = 512, 2**19  # examples, and their pixels, that are looked at together
 _NEARLY_CLEAN = 0.1  # σ/σ_data at which a classifier is asked: inside its training
 
 
@@ -105,8 +106,9 @@ def _predicted(
     ratio = torch.tensor(_NEARLY_CLEAN * classifier.sigma_data, device=device)
     t, found = classifier.process.time_at(ratio), []
     alpha = classifier.process.alpha(t)
-    for start in range(0, len(indices), _BATCH):
-        x = alpha * dataset.examples(indices[start : start + _BATCH]).to(device)
+    batch = max(1, min(_MOST, _PIXELS // math.prod(dataset.shape[1:])))
+    for start in range(0, len(indices), batch):
+        x = alpha * dataset.examples(indices[start : start + batch]).to(device)
         found.append(classifier.log_prob(x, t).exp().cpu())
         task.set(start + len(x), len(indices))
     return torch.cat(found)
