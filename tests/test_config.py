@@ -176,6 +176,18 @@ def test_a_file_that_is_not_there_is_refused_by_name(tmp_path: Path) -> None:
         resolved(config=tmp_path / "gone.yaml")
 
 
+def test_the_size_of_other_data_is_not_taken_and_a_note_says_so(
+    write: Callable[[dict[str, Any]], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write({"data": "moons", "size": 32, "sigma_data": 9.0, "seed": 5})
+    config = resolved(config=file)
+    assert (config.shape, config.seed) == ((1, 8, 8), 5)
+    assert config.sigma_data < 2
+    assert f"note: size 32 in {file} is that of other data" in capsys.readouterr().err
+    resolved(config=file, size=8)
+    assert "note" not in capsys.readouterr().err
+
+
 def test_without_data_nothing_begins() -> None:
     with pytest.raises(UserError, match=r"no data: name a built-in dataset or a folder"):
         resolved(data=None)

@@ -90,8 +90,11 @@ def plan(
     asked = find_recipe(recipe, scale_down).settings if recipe else {}
     asked = merged(asked, read_settings(config) if config else {})
     if data is not None and asked.get("data") not in (None, absolute(data)):
-        for key in _FROM_DATA:  # of the other data
-            asked.pop(key, None)
+        theirs = {key: asked.pop(key) for key in _FROM_DATA if key in asked}
+        if theirs.get("size") is not None and options.get("size") is None:
+            _say_once(
+                f"note: size {theirs['size']} in {config} is that of other data, and not taken"
+            )
     given = {key: value for key, value in options.items() if value is not None}
     asked = merged(asked, given | ({"data": absolute(data)} if data is not None else {}))
     if steps is not None:
