@@ -93,8 +93,13 @@ def judged(digits: Dataset, labels: str, times: int) -> Judged:
     by_class = splits.labelled[np.argsort(digits.labels[splits.labelled], kind="stable")]
     copied = np.tile(by_class.reshape(10, -1).T.ravel(), times)  # the classes in turn
     verdicts = torch.zeros(len(copied), 10)
+
+    def of_real() -> Tensor:
+        return digits.examples(real).flatten(1)
+
     return Judged(
-        of_real=lambda: digits.examples(real).flatten(1),
+        of_real=of_real,
+        of_all=of_real,
         real_labels=torch.from_numpy(digits.labels[real]),
         fake=digits.examples(copied).flatten(1),
         fake_labels=torch.from_numpy(digits.labels[copied]),
