@@ -32,7 +32,7 @@ from fewlabel.training.stages import check_settings, check_teacher, fit_stage
 __all__ = ["default_out", "prepare", "train"]
 
 _TITLES = {"score": "score model", "classifier": "classifier"}
-_MAY_CHANGE = ("data", ".accumulate", ".log_every", ".checkpoint_every", ".sheet_every")
+_MAY_CHANGE = (".data", ".accumulate", ".log_every", ".checkpoint_every", ".sheet_every")
 """The ends of what may be otherwise when training goes on: data are known by their files."""
 
 
@@ -218,7 +218,8 @@ def _check_settings_of(folder: RunFolder, planned: Plan) -> None:
     splits = folder.read_splits()
     before, now = (flat(c.model_dump()) for c in (folder.read_config(), planned.config))
     keys = sorted(before | now, key=lambda key: (key != "size", key.count("."), key))
-    differing = [k for k in keys if before.get(k) != now.get(k) and not k.endswith(_MAY_CHANGE)]
+    fixed = [key for key in keys if not f".{key}".endswith(_MAY_CHANGE)]
+    differing = [key for key in fixed if before.get(key) != now.get(key)]
     if "size" not in differing:  # that alone makes it another dataset
         splits.check(planned.dataset, f"run folder {folder}")
     if differing:

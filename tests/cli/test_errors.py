@@ -209,6 +209,7 @@ def test_train_into_a_finished_run(cli: Cli, copied_run: Path, tiny_train: Argum
         (["--method", "cg"], "method", "lpg", "cg"),
         (["--labels", "0.1"], "labels", "0.05", "0.1"),
         (["--seed", "1"], "seed", "0", "1"),
+        (["--set", "sigma_data=0.5"], "sigma_data", "0.752623", "0.5"),
     ],
 )
 def test_train_into_a_different_run(
