@@ -55,8 +55,7 @@ def test_the_parts_are_there_by_name_without_another_import() -> None:
     assert (
         {"guidance", "metrics", "oracle", "process", "samplers"} <= set(names) <= {*dir(fewlabel)}
     )
-    for name in names:
-        fresh(f"import fewlabel; assert fewlabel.{name}.__doc__")
+    fresh(f"import fewlabel; assert all(getattr(fewlabel, name).__doc__ for name in {names})")
 
 
 def test_the_mathematics_imports_torch_alone() -> None:
