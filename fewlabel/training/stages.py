@@ -110,7 +110,7 @@ def fit_stage(
     method, settings = methods.find_method(config.method), config.fit(stage)
     device = accelerator.device
     rows = settings.batch // accelerator.num_processes
-    at_once = rows // settings.accumulate
+    at_once = 2 * rows // settings.accumulate  # to validate, which keeps no activations
     model: nn.Module
     q: Tensor | None = None
     classes = len(splits.class_names)
