@@ -177,6 +177,17 @@ def as_images(values: NDArray[np.uint8]) -> Tensor:
     return x.to(torch.float32).div_(127.5).sub_(1.0)
 
 
+def rows_at_once(shape: Sequence[int], most: int, pixels: int) -> int:
+    """How many examples of a shape, (C, H, W) or (D,), to look at together.
+
+    Args:
+        shape: of one example.
+        most: never more.
+        pixels: of all of them together, at most, if one alone has no more.
+    """
+    return max(1, min(most, pixels // math.prod(shape[1:])))
+
+
 def fingerprint_of(*facts: object) -> str:
     """A short hash of facts that JSON can hold."""
     return hashlib.blake2b(json.dumps(facts).encode(), digest_size=16).hexdigest()

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from fewlabel import guidance, samplers
+from fewlabel.batch import labels_of
 from fewlabel.classifier import NoisyClassifier
 from fewlabel.data.moons import load_moons
 from fewlabel.metrics.score_error import Fields
@@ -129,7 +130,7 @@ def estimated_fields(
     that of the implicit classifier, s(x,t,y) − s(x,t,∅).
     """
     model, t = entry.score_model, entry.score_model.process.time_at(torch.tensor(sigma))
-    labels = torch.as_tensor(y).expand(len(x))
+    labels = labels_of(y, x)
     if entry.guidance == "conditional":
         return Fields(model(x, t, labels))
     prior = model(x, t)

@@ -21,7 +21,7 @@ from fewlabel.batch import UNLABELLED, Part
 from fewlabel.classifier import NoisyClassifier
 from fewlabel.config import FitConfig
 from fewlabel.data import Batches, Dataset, Splits, cache_folder, draw_splits
-from fewlabel.data.dataset import fingerprint_of
+from fewlabel.data.dataset import fingerprint_of, rows_at_once
 from fewlabel.extractors.extractor import in_parts
 from fewlabel.files import locked, write_json
 from fewlabel.metrics.accuracy import generation_hits
@@ -79,7 +79,7 @@ class Judge:
         network = cast(ConvClassifier, self.classifier.network)
         device, c_noise = next(network.parameters()).device, math.log(self._clean) / 4
         norm = math.sqrt(self._clean**2 + self.classifier.sigma_data**2)
-        for x in images.split(max(1, min(_MOST, _PIXELS // math.prod(images.shape[2:])))):
+        for x in images.split(rows_at_once(images.shape[1:], _MOST, _PIXELS)):
             told = torch.full((len(x),), c_noise, device=device)
             hidden = network.features(x.to(device) / norm, told)
             features.append((hidden / self.scale).cpu())

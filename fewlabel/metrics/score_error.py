@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from fewlabel.batch import labels_of
 from fewlabel.errors import UserError
 from fewlabel.oracle import GaussianMixture
 from fewlabel.process import Process
@@ -57,7 +58,7 @@ def exact_fields(
         UserError: for a class that the mixture has not.
     """
     t = process.time_at(torch.tensor(sigma, dtype=x.dtype))
-    labels = torch.as_tensor(y).expand(len(x))
+    labels = labels_of(y, x)
     prior = mixture.score(process)(x, t)
     posterior = mixture.class_score(process)(x, t, labels)
     return Fields(posterior, posterior - prior, prior)

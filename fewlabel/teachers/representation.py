@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fewlabel.data import Dataset, cache_folder, keep_features, kept_features
-from fewlabel.data.dataset import fingerprint_of, rows_key
+from fewlabel.data.dataset import fingerprint_of, rows_at_once, rows_key
 from fewlabel.errors import UserError
 from fewlabel.networks.weights_key import weights_key
 from fewlabel.progress import Task
@@ -142,8 +142,7 @@ def _levels(
     device = next(score.parameters()).device
     t = score.process.time_at(torch.tensor(_NOISE * score.sigma_data, device=device))
     levels: list[Tensor] = []
-    _, height, width = dataset.shape
-    batch = max(1, min(_MOST, _PIXELS // (height * width)))
+    batch = rows_at_once(dataset.shape, _MOST, _PIXELS)
 
     def keep(module: nn.Module, inputs: object, output: Tensor | tuple[Tensor, ...]) -> None:
         hidden = output if isinstance(output, Tensor) else output[0]

@@ -1,6 +1,5 @@
 """What the teacher of a run says of its training examples, found once and kept in the run."""
 
-import math
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +12,7 @@ from torch import Tensor
 from fewlabel.batch import UNLABELLED
 from fewlabel.classifier import NoisyClassifier
 from fewlabel.data import Dataset, Splits
+from fewlabel.data.dataset import rows_at_once
 from fewlabel.files import replacing
 from fewlabel.progress import Task, track
 from fewlabel.run import Run
@@ -106,7 +106,7 @@ def _predicted(
     ratio = torch.tensor(_NEARLY_CLEAN * classifier.sigma_data, device=device)
     t, found = classifier.process.time_at(ratio), []
     alpha = classifier.process.alpha(t)
-    batch = max(1, min(_MOST, _PIXELS // math.prod(dataset.shape[1:])))
+    batch = rows_at_once(dataset.shape, _MOST, _PIXELS)
     for start in range(0, len(indices), batch):
         x = alpha * dataset.examples(indices[start : start + batch]).to(device)
         found.append(classifier.log_prob(x, t).exp().cpu())
