@@ -3,6 +3,7 @@
 import math
 import operator
 import os
+import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -18,6 +19,7 @@ from fewlabel import guidance, launched, samplers
 from fewlabel.classifier import NoisyClassifier
 from fewlabel.config import Config
 from fewlabel.data import Dataset, Splits, absolute, is_missing, open_dataset
+from fewlabel.data.dataset import refuse_other_shape
 from fewlabel.errors import UserError
 from fewlabel.guidance import LabelledScore
 from fewlabel.methods import Method, find_method
@@ -121,7 +123,11 @@ class Run:
 
     @cached_property
     def dataset(self) -> Dataset:
-        """The data the run was made from; an error if it has changed since."""
+        """The data the run was made from.
+
+        Files may have been added, removed, renamed or labelled since; `splits` is then that of
+        what is left, and a note says what changed.
+        """
         if self.config.imported_from is not None:
             raise UserError(
                 f"{self.folder.path} was imported and has no data: train a classifier for it with "
@@ -134,7 +140,13 @@ class Run:
             )
         with track("reading images") as task:
             dataset = open_dataset(self.config.data, self.config.size, task.set)
-        self.splits.check(dataset, f"run folder {self.folder.path}")
+        where = f"run folder {self.folder.path}"
+        refuse_other_shape(f"{where} knows", self.config.shape, dataset)
+        if self.splits.fingerprint != dataset.fingerprint:
+            changes = self.splits.changes(dataset)
+            self.splits = self.splits.onto(dataset, where)
+            note = f"note: the data changed since {self.folder.path} was trained: {changes}"
+            print(note, file=sys.stderr)
         return dataset
 
     def sample(

@@ -1,13 +1,12 @@
 """Arrays in an `.npz` file: images or vectors, with a label each or none."""
 
-import hashlib
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fewlabel.batch import UNLABELLED
-from fewlabel.data.dataset import Dataset, fingerprint_of
+from fewlabel.data.dataset import Dataset, array_digest, fingerprint_of
 from fewlabel.data.in_memory import image_dataset
 from fewlabel.errors import UserError
 
@@ -42,13 +41,13 @@ def open_npz(path: Path, size: int | None = None) -> Dataset:
         raise UserError(f"{path}: two of the class_names are alike; give each class its own")
     if values.ndim == 4:
         return image_dataset(str(path), values, labels, names, size)
-    digest = hashlib.blake2b(values.tobytes() + labels.tobytes()).hexdigest()
+    content = array_digest(values), array_digest(labels)
     return Dataset(
         name=str(path),
         values=values,
         labels=labels,
         class_names=names,
-        fingerprint=fingerprint_of("vectors", digest, values.shape, names),
+        fingerprint=fingerprint_of("vectors", *content, values.shape, names),
     )
 
 

@@ -17,9 +17,13 @@ from fewlabel.errors import UserError
 __all__ = [
     "Dataset",
     "Indices",
+    "array_digest",
+    "as_images",
+    "contents_of",
     "fingerprint_of",
     "in_words",
     "refuse_other_shape",
+    "rows_at_once",
     "rows_key",
     "stored",
 ]
@@ -44,7 +48,11 @@ class Dataset:
         skipped: the files left out because they are broken.
         sizes: how many images there are of each size, such as {"640×480": 12}, as they are stored.
         unread: how many files there are that are of no kind that is read, such as {".heic": 12}.
-        fingerprint: equal for equal datasets, wherever they are stored.
+        fingerprint: a hash of the values, the labels and the class names: equal for equal
+            datasets, wherever they are stored.
+        contents: (N,) uint64, a hash of each example as its source holds it (the bytes of its
+            file, the row of its array), whatever its label, name and size here; by default of its
+            values.
         test: the examples that the source itself names as its test part, if it does; they are
             held out for the final figures, instead of `test_fraction`.
         test_fraction: the part of each class that is held out for the final figures.
@@ -60,9 +68,14 @@ class Dataset:
     sizes: Mapping[str, int] = field(default_factory=dict)
     unread: Mapping[str, int] = field(default_factory=dict)
     fingerprint: str
+    contents: NDArray[np.uint64] = field(default=None)  # type: ignore[arg-type]
     test: NDArray[np.int64] | None = None
     test_fraction: float = 0.0
     validation_fraction: float = 0.1
+
+    def __post_init__(self) -> None:
+        if self.contents is None:
+            object.__setattr__(self, "contents", contents_of(self.values))
 
     def __len__(self) -> int:
         return len(self.values)
@@ -188,6 +201,17 @@ def rows_at_once(shape: Sequence[int], most: int, pixels: int) -> int:
     return max(1, min(most, pixels // math.prod(shape[1:])))
 
 
+def contents_of(rows: NDArray) -> NDArray[np.uint64]:
+    """A hash of each row of an array, (N,) uint64."""
+    digests = (hashlib.blake2b(np.ascontiguousarray(row).data, digest_size=8) for row in rows)
+    return np.frombuffer(b"".join(d.digest() for d in digests), "<u8").astype(np.uint64)
+
+
+def array_digest(values: NDArray) -> str:
+    """A hash of all values of an array."""
+    return hashlib.blake2b(np.ascontiguousarray(values).data, digest_size=16).hexdigest()
+
+
 def fingerprint_of(*facts: object) -> str:
     """A short hash of facts that JSON can hold."""
     return hashlib.blake2b(json.dumps(facts).encode(), digest_size=16).hexdigest()
@@ -195,5 +219,4 @@ def fingerprint_of(*facts: object) -> str:
 
 def rows_key(indices: Indices) -> str:
     """A short hash of which examples are meant, in order."""
-    rows = np.ascontiguousarray(indices, dtype=np.int64)
-    return hashlib.blake2b(rows.tobytes(), digest_size=16).hexdigest()
+    return array_digest(np.asarray(indices, dtype=np.int64))

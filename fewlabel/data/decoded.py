@@ -1,10 +1,12 @@
 """Image files decoded once, into an array in the cache that is memory-mapped from then on.
 
-An entry is KEY.npy, (n, size, size, C) uint8, one row for each readable file, and KEY.json,
-{"broken": {index of a file: what is wrong with it}, "sizes": {"WIDTH×HEIGHT": how many files}}.
+An entry is KEY.npy, (n, size, size, C) uint8, one row for each readable file, and KEY.json: facts
+about the files, and a digest of both. An entry that does not match its digest is made again.
 Neither the files nor the array are ever held in memory as a whole.
 """
 
+import base64
+import hashlib
 import json
 import os
 import shutil
@@ -40,21 +42,37 @@ class Decoded:
 
     Attributes:
         images: (n, size, size, C) uint8, memory-mapped: the readable files, in order.
+        contents: (n,) uint64, a hash of the bytes of each readable file.
+        digest: a hash of all pixels.
         broken: what is wrong with each of the others, by its index.
         sizes: how many readable files there are of each size, as "640×480".
+        brightest: the highest level of any pixel.
     """
 
     images: NDArray[np.uint8]
+    contents: NDArray[np.uint64]
+    digest: str
     broken: dict[int, str]
     sizes: dict[str, int]
+    brightest: int
 
 
-_FORMAT = 3  # raise it when the same files would decode to other pixels
+_FORMAT = 4  # raise it when the same files would decode to other pixels
 _ROWS_AT_ONCE = 256
 _DAY = 24 * 3600
 _SIZES = 200  # as many different ones are counted, so that they do not fill the memory
 
-_OfFile = tuple[NDArray[np.uint8], tuple[int, int]] | str
+_CONTENT_BYTES = 8
+_PART = 2**14  # bytes of a file that are hashed together
+
+
+@dataclass(frozen=True)
+class _Picture:
+    """A readable file."""
+
+    pixels: NDArray[np.uint8]
+    size: tuple[int, int]
+    content: bytes
 
 
 class Files(Protocol):
@@ -100,28 +118,43 @@ def open_decoded(
             raise UserError(f"the image cache {target} cannot be read back: remove it")
     _check_broken(files, found.broken, strict)
     if size is None and not own_side.exists():
-        write_json(own_side, {"side": side})
+        write_json(own_side, {"side": side, "digest": fingerprint_of(side)})
     return found
 
 
 def _kept_side(entry: Path) -> int | None:
     """The most frequent side, as it was found before."""
     try:
-        return int(json.loads(entry.read_text())["side"])
+        noted = json.loads(entry.read_text(encoding="utf-8"))
+        return noted["side"] if noted["digest"] == fingerprint_of(noted["side"]) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
 def _load(target: Path, n_files: int) -> Decoded | None:
-    """The entry, or None if it is absent or does not fit."""
+    """The entry, or None if it is absent, damaged or does not fit."""
     try:
+        noted = json.loads(target.with_suffix(".json").read_text(encoding="utf-8"))
+        facts, digest = noted["facts"], _digest_of_file(target)
+        if noted["digest"] != fingerprint_of(digest, facts):
+            return None
         images = np.load(target, mmap_mode="r")
-        noted = json.loads(target.with_suffix(".json").read_text())
-        broken = {int(row): reason for row, reason in noted["broken"].items()}
-        found = Decoded(images, broken, noted["sizes"])
+        found = Decoded(
+            images=images,
+            contents=np.frombuffer(base64.b64decode(facts["contents"]), "<u8").astype(np.uint64),
+            digest=digest,
+            broken={int(row): reason for row, reason in facts["broken"].items()},
+            sizes=facts["sizes"],
+            brightest=facts["brightest"],
+        )
     except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    return found if len(images) + len(broken) == n_files else None
+    return found if len(images) + len(found.broken) == n_files else None
+
+
+def _digest_of_file(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "blake2b").hexdigest()
 
 
 def _make(files: Files, side: int, target: Path, strict: bool, progress: Progress | None) -> None:
@@ -132,8 +165,10 @@ def _make(files: Files, side: int, target: Path, strict: bool, progress: Progres
             _check_broken(files, facts.broken, strict)
             shape = (len(files) - len(facts.broken), side, side, facts.channels)
             _write_array(scratch / "ready.npy", scratch / "rgb", shape)
-            noted = {"broken": facts.broken, "sizes": facts.sizes}
-            (scratch / "facts.json").write_text(json.dumps(noted))
+            known = facts.to_json()
+            digest = fingerprint_of(_digest_of_file(scratch / "ready.npy"), known)
+            text = json.dumps({"digest": digest, "facts": known})
+            (scratch / "facts.json").write_text(text, encoding="utf-8")
             os.replace(scratch / "facts.json", target.with_suffix(".json"))
             os.replace(scratch / "ready.npy", target)
         except OSError as error:
@@ -159,13 +194,25 @@ class _Facts:
 
     broken: dict[int, str] = field(default_factory=dict)
     sizes: Counter[str] = field(default_factory=Counter)
+    contents: bytearray = field(default_factory=bytearray)
     channels: int = 1
+    brightest: int = 0
 
-    def add(self, pixels: NDArray[np.uint8], size: tuple[int, int]) -> None:
-        self.channels = max(self.channels, pixels.shape[-1])
-        text = f"{size[0]}×{size[1]}"
+    def add(self, picture: _Picture) -> None:
+        self.channels = max(self.channels, picture.pixels.shape[-1])
+        self.brightest = max(self.brightest, int(picture.pixels.max()))
+        self.contents += picture.content
+        text = f"{picture.size[0]}×{picture.size[1]}"
         is_new = text not in self.sizes
         self.sizes["others" if is_new and len(self.sizes) >= _SIZES else text] += 1
+
+    def to_json(self) -> dict[str, object]:
+        return {
+            "broken": {str(row): reason for row, reason in self.broken.items()},
+            "sizes": dict(self.sizes),
+            "contents": base64.b64encode(self.contents).decode(),
+            "brightest": self.brightest,
+        }
 
 
 def _decode_into(path: Path, files: Files, side: int, progress: Progress | None) -> _Facts:
@@ -180,23 +227,25 @@ def _decode_into(path: Path, files: Files, side: int, progress: Progress | None)
             if isinstance(found, str):
                 facts.broken[row] = found
             else:
-                facts.add(*found)
-                pixels[:] = found[0]
+                facts.add(found)
+                pixels[:] = found.pixels
                 stream.write(pixels.data)
             if progress is not None:
                 progress(row + 1, len(files))
     return facts
 
 
-def _decoded(files: Files, side: int) -> Iterator[_OfFile]:
-    """The pixels and the size of each file, or what is wrong with it, a few files ahead."""
+def _decoded(files: Files, side: int) -> Iterator[_Picture | str]:
+    """Each file as pixels, or what is wrong with it, a few files ahead."""
 
-    def one(row: int) -> _OfFile:
+    def one(row: int) -> _Picture | str:
         with _opened(files, row) as stream:
             try:
                 size = size_of(stream)
                 stream.seek(0)
-                return decode(stream, side), size
+                pixels = decode(stream, side)
+                stream.seek(0)
+                return _Picture(pixels, size, _content(stream))
             except Exception as error:  # on bad bytes decoders raise anything
                 return _what_is_wrong(error, stream, files.name(row))
 
@@ -206,6 +255,14 @@ def _decoded(files: Files, side: int) -> Iterator[_OfFile]:
             yield from pool.map(one, range(start, min(start + _ROWS_AT_ONCE, len(files))))
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _content(stream: BinaryIO) -> bytes:
+    """The hash of all bytes of a file."""
+    digest = hashlib.blake2b(digest_size=_CONTENT_BYTES)
+    while part := stream.read(_PART):
+        digest.update(part)
+    return digest.digest()
 
 
 def _opened(files: Files, row: int) -> BinaryIO:

@@ -1,10 +1,8 @@
 """The 1797 handwritten digits, 8 × 8 grey, that come with scikit-learn: no download."""
 
-import hashlib
-
 import numpy as np
 
-from fewlabel.data.dataset import Dataset, fingerprint_of
+from fewlabel.data.dataset import Dataset, array_digest, fingerprint_of
 from fewlabel.errors import UserError
 
 __all__ = ["load_digits"]
@@ -30,13 +28,13 @@ def load_digits(size: int | None = None) -> Dataset:
     levels = np.round(values * 255 / _LARGEST_VALUE).astype(np.uint8)
     labels = classes.astype(np.int64)
     class_names = tuple(str(digit) for digit in range(10))
-    content = hashlib.blake2b(levels.tobytes() + labels.tobytes()).hexdigest()
+    content = array_digest(levels), array_digest(labels)
     return Dataset(
         name="digits",
         values=levels.reshape(-1, _SIDE, _SIDE, 1),
         labels=labels,
         class_names=class_names,
-        fingerprint=fingerprint_of("digits", content, class_names),
+        fingerprint=fingerprint_of("digits", *content, class_names),
         test_fraction=0.15,
         validation_fraction=0.1,
     )

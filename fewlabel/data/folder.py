@@ -19,7 +19,7 @@ from typing import BinaryIO
 import numpy as np
 
 from fewlabel.batch import UNLABELLED
-from fewlabel.data.dataset import Dataset, fingerprint_of
+from fewlabel.data.dataset import Dataset, array_digest, fingerprint_of
 from fewlabel.data.decoded import Progress, open_decoded
 from fewlabel.data.images import KINDS, SUFFIXES, check_size
 from fewlabel.data.label_table import TABLE, labels_of
@@ -80,8 +80,9 @@ def open_folder(
         sizes=decoded.sizes,
         unread=listing.unread,
         fingerprint=fingerprint_of(
-            readable.content(), readable.class_names, decoded.images.shape[1]
+            decoded.digest, array_digest(readable.labels), readable.class_names
         ),
+        contents=decoded.contents,
     )
 
 

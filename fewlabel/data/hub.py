@@ -4,7 +4,6 @@ Of a dataset in parts, `train` (and `unlabeled`, `unsupervised`) is trained on a
 Code that comes with a dataset is never run: the library itself no longer does so.
 """
 
-import hashlib
 import io
 import os
 from bisect import bisect_right
@@ -16,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fewlabel.batch import UNLABELLED
-from fewlabel.data.dataset import Dataset, fingerprint_of
+from fewlabel.data.dataset import Dataset, array_digest, fingerprint_of
 from fewlabel.data.decoded import Progress, open_decoded
 from fewlabel.data.images import check_size
 from fewlabel.errors import UserError
@@ -51,12 +50,11 @@ def open_hub(
     files = _Rows(name, parts, image)
     labels, class_names = _labels_of([part.data.column(label) for part in parts.values()])
     class_names = tuple(getattr(features[label], "names", None) or class_names)
-    content = hashlib.blake2b(files.sizes().tobytes(), digest_size=16).hexdigest()
     made = [part._fingerprint for part in parts.values()]
-    decoded = open_decoded(files, size, ("hf", made, content), strict, progress)
+    facts = ("hf", made, array_digest(files.states()))
+    decoded = open_decoded(files, size, facts, strict, progress)
     kept = np.setdiff1d(np.arange(len(files)), list(decoded.broken))
     n_test = len(parts["test"]) if len(parts) > 1 and "test" in parts else 0
-    facts = hashlib.blake2b(labels[kept].tobytes(), digest_size=16).hexdigest()
     return Dataset(
         name=name,
         values=decoded.images,
@@ -64,7 +62,10 @@ def open_hub(
         class_names=class_names,
         skipped=tuple(files.name(row) for row in sorted(decoded.broken)),
         sizes=decoded.sizes,
-        fingerprint=fingerprint_of(content, facts, class_names, n_test, decoded.images.shape),
+        fingerprint=fingerprint_of(
+            decoded.digest, array_digest(labels[kept]), class_names, n_test
+        ),
+        contents=decoded.contents,
         test=np.flatnonzero(kept >= len(files) - n_test) if n_test else None,
     )
 
@@ -103,8 +104,8 @@ class _Rows:
             return open(found["path"], "rb")
         return io.BytesIO(found.get("bytes") or b"")
 
-    def sizes(self) -> NDArray[np.int64]:
-        """(N,): bytes of each image, without reading them if they lie in the dataset itself."""
+    def states(self) -> NDArray[np.int64]:
+        """(N, 2): bytes of each image, and when its file changed if it is beside the dataset."""
         import pyarrow.compute as pc
 
         found = []
@@ -112,11 +113,14 @@ class _Rows:
             for chunk in part.data.column(self._column).chunks:
                 lengths = pc.binary_length(pc.struct_field(chunk, "bytes"))
                 sizes = pc.fill_null(lengths, -1).to_numpy(zero_copy_only=False).astype(np.int64)
+                states = np.stack([sizes, np.zeros_like(sizes)], 1)
                 paths = pc.struct_field(chunk, "path")
                 for row in np.flatnonzero(sizes < 0):
                     path = paths[int(row)].as_py() or ""
-                    sizes[row] = os.path.getsize(path) if os.path.isfile(path) else 0
-                found.append(sizes)
+                    if os.path.isfile(path):
+                        facts = os.stat(path)
+                        states[row] = facts.st_size, facts.st_mtime_ns
+                found.append(states)
         return np.concatenate(found)
 
 

@@ -1,11 +1,9 @@
 """Images that a file holds as one array, made a dataset."""
 
-import hashlib
-
 import numpy as np
 from numpy.typing import NDArray
 
-from fewlabel.data.dataset import Dataset, fingerprint_of
+from fewlabel.data.dataset import Dataset, array_digest, contents_of, fingerprint_of
 from fewlabel.data.images import squares
 
 __all__ = ["image_dataset"]
@@ -31,15 +29,16 @@ def image_dataset(
             has none.
     """
     values = squares(images, size)
-    digest = hashlib.blake2b(np.ascontiguousarray(images).data)
-    digest.update(np.ascontiguousarray(labels, dtype=np.int64).data)
+    labels = labels.astype(np.int64)
+    content = array_digest(values), array_digest(labels)
     own_test = None if test_from is None else np.arange(test_from, len(images))
     return Dataset(
         name=name,
         values=values,
-        labels=labels.astype(np.int64),
+        labels=labels,
         class_names=class_names,
         sizes={f"{images.shape[2]}×{images.shape[1]}": len(images)},
-        fingerprint=fingerprint_of(digest.hexdigest(), values.shape, class_names, test_from),
+        fingerprint=fingerprint_of(*content, values.shape, class_names, test_from),
+        contents=contents_of(images),
         test=own_test,
     )

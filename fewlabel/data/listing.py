@@ -93,10 +93,6 @@ class Listing:
         """A hash of which files there are, how large, and when they were changed."""
         return _hash(self.files.digest().encode(), self.sizes.tobytes(), self.changed.tobytes())
 
-    def content(self) -> str:
-        """A hash of which files there are, how large, and their labels: equal for a copy."""
-        return _hash(self.files.digest().encode(), self.sizes.tobytes(), self.labels.tobytes())
-
 
 def _hash(*parts: bytes) -> str:
     digest = hashlib.blake2b(digest_size=16)

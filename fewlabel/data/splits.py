@@ -1,27 +1,26 @@
 """The split manifest: which examples train, which of them show their label, which are held out."""
 
+import base64
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
-from fractions import Fraction
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from fewlabel.batch import UNLABELLED, Part
 from fewlabel.data.dataset import Dataset
-from fewlabel.data.labels import draw_labelled, half_up, listed_in_csv
+from fewlabel.data.holding_out import TEST, TRAIN, VALIDATION, Side, hold_out
+from fewlabel.data.labels import draw_labelled, listed_in_csv
 from fewlabel.data.table import is_table
 from fewlabel.errors import UserError
-from fewlabel.randomness import generator_for
 
 __all__ = ["Splits", "draw_splits"]
 
 _INDICES = ("train", "validation", "test", "labelled")
-_SMALLEST_SPLIT_CLASS = 3
-_SMALLEST_CLASS_FOR_TWO = 8
+_KNOWN = 0.5
+"""Data of which a manifest knows a smaller share are other data, not the same that changed."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +38,8 @@ class Splits:
         class_names: of the dataset.
         data: name of the dataset.
         skipped: its broken files, which were left out.
+        contents: (N,) uint64, what each example holds; see `Dataset.contents`. Empty for a model
+            whose data are unknown.
     """
 
     train: NDArray[np.int64]
@@ -51,6 +52,7 @@ class Splits:
     class_names: tuple[str, ...]
     data: str
     skipped: tuple[str, ...] = ()
+    contents: NDArray[np.uint64] = field(default_factory=lambda: np.empty(0, np.uint64))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Splits) and self.to_json() == other.to_json()
@@ -75,6 +77,23 @@ class Splits:
         visible[labelled] = dataset.labels[labelled]
         return visible
 
+    @property
+    def sides(self) -> dict[Side, NDArray[np.uint64]]:
+        """The contents on each side, as `hold_out` takes them; none for unknown data."""
+        if not len(self.contents):
+            return {}
+        parts = {TRAIN: self.train, VALIDATION: self.validation, TEST: self.test}
+        return {side: self.contents[rows] for side, rows in parts.items()}
+
+    def leaked(self, before: "Splits") -> NDArray[np.int64]:
+        """The examples held out here that train in another manifest, by what they hold.
+
+        Copies of images that train here, as some test parts hold, do not count.
+        """
+        held = np.concatenate([self.validation, self.test])
+        trained = np.setdiff1d(before.sides.get(TRAIN, ()), self.contents[self.train])
+        return np.sort(held[np.isin(self.contents[held], trained)])
+
     def check(self, dataset: Dataset, where: str) -> None:
         """Raise unless the manifest was drawn from this dataset.
 
@@ -83,14 +102,58 @@ class Splits:
             where: what to call the holder of the manifest, such as "run folder runs/a".
 
         Raises:
-            UserError: if it was not.
+            UserError: if it was not, saying what changed.
         """
         if self.fingerprint != dataset.fingerprint:
             raise UserError(
                 f"{where} was made from another dataset ({self.data}, "
-                f"{len(self.class_names)} classes) than {dataset.name}, or its files or image "
-                "size changed: choose another --out or give the original data"
+                f"{len(self.class_names)} classes) than {dataset.name} is now: "
+                f"{self.changes(dataset)}; choose another --out or give the original data"
             )
+
+    def changes(self, dataset: Dataset) -> str:
+        """What changed in the data since the manifest was drawn, for people."""
+        now, before = dataset.contents, self.contents
+        new, gone = np.flatnonzero(~np.isin(now, before)), int((~np.isin(before, now)).sum())
+        named = f", such as {dataset.files[new[0]]}" if dataset.files and len(new) else ""
+        found = [
+            f"{gone} of its {len(before)} examples are gone" if gone else "",
+            f"{len(new)} are new{named}" if len(new) else "",
+            f"its classes are {', '.join(dataset.class_names)}"
+            if dataset.class_names != self.class_names
+            else "",
+        ]
+        return ", ".join(filter(None, found)) or "labels, order or image size are others"
+
+    def onto(self, dataset: Dataset, where: str) -> "Splits":
+        """The manifest for the same data with files added, removed, renamed or labelled since.
+
+        Every example that it knows keeps its side. New ones are on none.
+
+        Args:
+            dataset: the data as they are now.
+            where: what to call the holder of the manifest.
+
+        Raises:
+            UserError: for other classes, or data of which less than half is known.
+        """
+        sides = [np.isin(dataset.contents, known) for known in self.sides.values()]
+        known = np.isin(self.contents, dataset.contents).mean() if len(self.contents) else 0.0
+        if dataset.class_names != self.class_names or known < _KNOWN:
+            self.check(dataset, where)
+        train, validation, test = sides
+        named = np.isin(dataset.contents, self.contents[self.labelled])
+        return replace(
+            self,
+            train=np.flatnonzero(train),
+            validation=np.flatnonzero(validation & ~train),
+            test=np.flatnonzero(test & ~validation & ~train),
+            labelled=np.flatnonzero(named & train & (dataset.labels != UNLABELLED)),
+            fingerprint=dataset.fingerprint,
+            data=dataset.name,
+            skipped=dataset.skipped,
+            contents=dataset.contents,
+        )
 
     def check_same(self, before: "Splits", where: str) -> None:
         """Raise if what was begun has other labels than these, or other data.
@@ -112,9 +175,12 @@ class Splits:
     def to_json(self) -> dict[str, Any]:
         """A document of plain lists, integers and strings."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {
+        plain = {
             key: value.tolist() if isinstance(value, np.ndarray) else _plain(value)
             for key, value in values.items()
+        }
+        return plain | {
+            "contents": base64.b64encode(self.contents.astype("<u8").tobytes()).decode()
         }
 
     @classmethod
@@ -127,7 +193,9 @@ class Splits:
         try:
             indices = {part: np.array(document[part], dtype=np.int64) for part in _INDICES}
             names = {key: tuple(document[key]) for key in ("class_names", "skipped")}
-            return cls(**{**document, **indices, **names})
+            contents = np.frombuffer(base64.b64decode(document["contents"]), "<u8")
+            known = {"contents": contents.astype(np.uint64)}
+            return cls(**{**document, **indices, **names, **known})
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(
                 f"the stored labels are no split manifest ({error}): draw them again into another "
@@ -139,37 +207,40 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def draw_splits(dataset: Dataset, labels: str, seed: int) -> Splits:
+def draw_splits(dataset: Dataset, labels: str, seed: int, before: Splits | None = None) -> Splits:
     """Hold out validation and test examples, and draw the labelled ones from the rest.
 
-    What is held out depends on the dataset alone, so that every draw of labels is judged on the
-    same examples. Only a CSV changes that: the files it lists always train.
+    What is held out depends on what the examples hold (see `hold_out`), so that every draw of
+    labels is judged on the same ones. Only a CSV changes that: the files it lists always train.
 
     Args:
         dataset: the data.
         labels: a fraction of the training labels ("0.05"), a number per class ("4/class"),
             "all", or the path of a ``.csv`` file with a column ``file``.
         seed: the seed of the draw; see `draw_labelled`.
+        before: a manifest whose examples keep their sides: that of a model which is used here.
 
     Raises:
         UserError: for fewer than two classes, labels that cannot be drawn, or a class without any.
     """
     if dataset.n_classes < 2:
         raise UserError(f"{dataset.name} has fewer than two classes: add data of another class")
-    train, validation, test = _hold_out(dataset)
-    spec = labels.strip()
+    sides, spec = hold_out(dataset, before.sides if before else None), labels.strip()
     if is_table(spec):
         labelled = listed_in_csv(dataset, Path(spec).expanduser())
         _check_every_class(dataset, labelled, spec)
-        train = np.union1d(train, labelled)
-        validation, test = (np.setdiff1d(held, labelled) for held in (validation, test))
+        copies = np.isin(dataset.contents, dataset.contents[labelled])
+        if dataset.test is not None:
+            copies[dataset.test] = False
+        sides[copies] = sides[labelled] = TRAIN
     else:
+        train = np.flatnonzero(sides == TRAIN)
         _check_every_class(dataset, train, spec)
         labelled = draw_labelled(dataset, train, spec, seed)
     return Splits(
-        train=np.sort(train),
-        validation=np.sort(validation),
-        test=np.sort(test),
+        train=np.flatnonzero(sides == TRAIN),
+        validation=np.flatnonzero(sides == VALIDATION),
+        test=np.flatnonzero(sides == TEST),
         labelled=np.sort(labelled),
         labels=spec,
         seed=seed,
@@ -177,38 +248,8 @@ def draw_splits(dataset: Dataset, labels: str, seed: int) -> Splits:
         class_names=dataset.class_names,
         data=dataset.name,
         skipped=dataset.skipped,
+        contents=dataset.contents,
     )
-
-
-def _hold_out(dataset: Dataset) -> tuple[NDArray[np.int64], ...]:
-    """Train, validation and test, stratified by class; no label is a stratum of its own."""
-    train, validation, test = [], [], []
-    own_test = np.zeros(len(dataset), dtype=bool)
-    if dataset.test is not None:
-        own_test[dataset.test] = True
-        test.append(dataset.test)
-    test_fraction = dataset.test_fraction if dataset.test is None else 0.0
-    for stratum in (UNLABELLED, *range(dataset.n_classes)):
-        members = np.flatnonzero((dataset.labels == stratum) & ~own_test)
-        generator = generator_for("held out", stratum)
-        members = members[torch.randperm(len(members), generator=generator).numpy()]
-        n_test = _held_out(len(members), test_fraction, keep=1)
-        n_validation = _held_out(len(members), dataset.validation_fraction, keep=1 + n_test)
-        test.append(members[:n_test])
-        validation.append(members[n_test : n_test + n_validation])
-        train.append(members[n_test + n_validation :])
-    return np.concatenate(train), np.concatenate(validation), np.concatenate(test)
-
-
-def _held_out(n: int, fraction: float, keep: int) -> int:
-    """How many of n examples to hold out: at least one, but none of the smallest classes.
-
-    Of eight examples it is two, so that they have a spread, as distances between sets need.
-    """
-    if fraction == 0 or n < _SMALLEST_SPLIT_CLASS:
-        return 0
-    least = 1 if n < _SMALLEST_CLASS_FOR_TWO else 2
-    return min(max(least, half_up(Fraction(str(fraction)) * n)), n - keep)
 
 
 def _check_every_class(dataset: Dataset, indices: NDArray[np.int64], spec: str) -> None:

@@ -14,6 +14,7 @@ from fewlabel import methods, presets, process
 from fewlabel.config import Config, Request, setting, validated
 from fewlabel.data import Dataset, Splits, absolute, draw_splits, open_dataset
 from fewlabel.data.dataset import in_words, refuse_other_shape
+from fewlabel.data.holding_out import TRAIN, hold_out
 from fewlabel.data.table import is_table
 from fewlabel.errors import UserError
 from fewlabel.progress import track
@@ -115,9 +116,10 @@ def plan(
         asked["sigma_data"] = request.sigma_data
     dataset = _open(request, strict)
     label_seed = request.seed if request.label_seed is None else request.label_seed
-    splits = draw_splits(dataset, request.labels, label_seed)
-    asked["preset"] = request.preset or presets.preset_for(dataset.shape)
     source, shared = score or asked.get("score_from"), {}
+    before = _splits_of(Path(source)) if source else None
+    splits = draw_splits(dataset, request.labels, label_seed, before)
+    asked["preset"] = request.preset or presets.preset_for(dataset.shape)
     if source:
         shared = _shared_score(Path(source), request.method, dataset, splits)
         if ignored := _differing(asked, shared):
@@ -290,17 +292,37 @@ def _shared_score(folder: Path, method: str, dataset: Dataset, splits: Splits) -
             "train that run on"
         )
     refuse_other_shape(f"the score model of {folder} makes", source.shape, dataset)
-    theirs, held_out = RunFolder(folder).read_splits(), (splits.validation, splits.test)
-    seen = np.intersect1d(theirs.train, np.concatenate(held_out))
-    if theirs.fingerprint == dataset.fingerprint and len(seen):
-        raise UserError(
-            f"the score model of {folder} was trained on {len(seen)} examples that are held out "
-            f"here; give its labels ({theirs.labels}) or another run"
-        )
+    _check_leaks(folder, dataset, splits)
     keys = {"score", "process"}
     if source.score.prediction == "preconditioned":  # others do not depend on it
         keys.add("sigma_data")
     return source.model_dump(include=keys) | {"score_from": str(folder.resolve())}
+
+
+def _splits_of(folder: Path) -> Splits:
+    """The split that a score model was trained with: what trained it must not be held out."""
+    RunFolder(folder).read_config()  # says if it is no run
+    return RunFolder(folder).read_splits()
+
+
+def _check_leaks(folder: Path, dataset: Dataset, splits: Splits) -> None:
+    """Refuse a score model that was trained on examples which are held out here.
+
+    So is one that was trained on most of those that would be: nothing would be left to measure by.
+    """
+    theirs, held = RunFolder(folder).read_splits(), np.flatnonzero(hold_out(dataset) != TRAIN)
+    trained = theirs.sides.get(TRAIN, ())
+    seen = splits.leaked(theirs)
+    usual = held[np.isin(dataset.contents[held], trained)]
+    if len(usual) > len(held) / 2:
+        seen = usual
+    if len(seen):
+        named = f", such as {dataset.files[seen[0]]}" if dataset.files else ""
+        raise UserError(
+            f"the score model of {folder} was trained on {len(seen)} of the {len(held)} examples "
+            f"that are to be held out here{named}: train a score model anew (leave --score out), "
+            "or give a run that did not see them"
+        )
 
 
 def _override(text: str) -> dict[str, Any]:

@@ -34,7 +34,8 @@ def test_held_out_examples_are_stratified_and_the_same_for_every_draw(digits: Da
     assert_partition(splits[0], len(digits))
     totals = np.array(per_class(digits, tuple(range(len(digits)))))
     for indices, share in ((splits[0].test, 0.15), (splits[0].validation, 0.1)):
-        assert np.abs(per_class(digits, indices) - share * totals).max() <= 0.5
+        spread = np.sqrt(totals * share * (1 - share))  # binomial: each example by its own content
+        assert (np.abs(per_class(digits, indices) - share * totals) < 4 * spread).all()
 
 
 @pytest.mark.parametrize("n", range(1, 13))
@@ -42,9 +43,11 @@ def test_small_classes_keep_something_to_train_on(n: int, make_dataset: MakeData
     dataset = make_dataset((n, 30), unlabelled=40)
     splits = draw_splits(dataset, "all", 0)
     assert_partition(splits, len(dataset))
-    assert per_class(dataset, splits.validation) == [0 if n < 3 else 1 if n < 8 else 2, 3]
+    small, large = per_class(dataset, splits.validation)
+    by_place = int((dataset.contents[dataset.labels == 0] < 0.1 * 2.0**64).sum())
+    assert small == (0 if n < 3 else min(max(by_place, 1 if n < 8 else 2), n - 1))
+    assert large >= 2
     assert not len(splits.test)
-    assert len(splits.validation) == sum(per_class(dataset, splits.validation)) + 4
 
 
 def test_large_shares_never_take_the_last_example(make_dataset: MakeDataset) -> None:

