@@ -16,7 +16,7 @@ from fewlabel.networks.convolutional import ConvClassifier
 from fewlabel.networks.encoder import EncoderClassifier
 from fewlabel.networks.perceptron import Perceptron
 from fewlabel.networks.unet import DiffusersUNet, UNet
-from fewlabel.randomness import generator_for, seeded
+from fewlabel.randomness import seed_of, seeded
 from fewlabel.score import ScoreModel
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -151,4 +151,4 @@ def _channels_last(model: Model) -> Model:
 
 
 def _seeded_weights(config: Config, stage: str) -> AbstractContextManager[None]:
-    return seeded(generator_for("weights", config.seed, stage).initial_seed())
+    return seeded(seed_of("weights", config.seed, stage))

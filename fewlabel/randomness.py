@@ -1,7 +1,7 @@
 """Random numbers that depend on what they are for, not on what was drawn before.
 
-Training: the draws of a step come from (seed, step), so a resumed run needs no generator state.
-They are drawn for the whole global batch and each process keeps its own rows, so the number of
+Training: the draws of a step come from (seed, step), so a resumed run needs no generator state;
+each stage of a run has a seed of its own, `seed_of("stage", seed, stage)`. They are drawn for the whole global batch and each process keeps its own rows, so the number of
 processes does not change them (but for dropout, of which each process draws its own). Sampling:
 the draws of a sample come from (seed, its index), so the batch size does not change them.
 Everything is drawn on the CPU, so the device does not either.
@@ -15,7 +15,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-__all__ = ["SampleRandom", "StepRandom", "generator_for", "seeded"]
+__all__ = ["SampleRandom", "StepRandom", "generator_for", "seed_of", "seeded"]
 
 
 def generator_for(*key: int | str) -> torch.Generator:
@@ -27,6 +27,15 @@ def generator_for(*key: int | str) -> torch.Generator:
     plain = tuple(part if isinstance(part, str) else operator.index(part) for part in key)
     digest = hashlib.blake2b(repr(plain).encode(), digest_size=8).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
+
+
+def seed_of(*key: int | str) -> int:
+    """A seed that is a function of the key alone, such as that of a stage of a run.
+
+    Raises:
+        TypeError: for a part of the key that is neither text nor an integer.
+    """
+    return generator_for(*key).initial_seed()
 
 
 @contextmanager

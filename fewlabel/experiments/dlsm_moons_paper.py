@@ -34,7 +34,7 @@ from fewlabel.objectives import (
 )
 from fewlabel.process import VE, Process
 from fewlabel.progress import track
-from fewlabel.randomness import generator_for, seeded
+from fewlabel.randomness import seed_of, seeded
 from fewlabel.score import ScoreModel
 from fewlabel.training.checkpoint import Checkpoints
 from fewlabel.training.loop import fit
@@ -125,7 +125,7 @@ def paper_entries(out: Path, effort: PaperEffort = PAPER) -> dict[str, Entry]:
         out: the folder of the checkpoints, one a model; stopped, it goes on from the last.
         effort: steps and batch.
     """
-    with seeded(generator_for("weights", _SEED).initial_seed()):
+    with seeded(seed_of("weights", _SEED)):
         score, by_class = _Scores(), _Scores(classes=2)
         ce, dlsm = _classifier(), _classifier()
     matching = DenoisingScoreMatching(cast(ScoreModel, score))

@@ -12,6 +12,7 @@ from fewlabel.errors import UserError
 from fewlabel.methods import Models, Stage
 from fewlabel.models import build_classifier, build_score_model
 from fewlabel.objectives.joint_energy import CHAINS
+from fewlabel.randomness import seed_of
 from fewlabel.run import Run
 from fewlabel.run_folder import RunFolder
 from fewlabel.training.loop import Record, fit
@@ -108,7 +109,7 @@ def fit_stage(
     """
     config, dataset, splits = planned.config, planned.dataset, planned.splits
     method, settings = methods.find_method(config.method), config.fit(stage)
-    device = accelerator.device
+    device, seed = accelerator.device, seed_of("stage", config.seed, stage)
     rows = settings.batch // accelerator.num_processes
     at_once = 2 * rows // settings.accumulate  # to validate, which keeps no activations
     model: nn.Module
@@ -134,7 +135,7 @@ def fit_stage(
         dataset,
         splits,
         sizes=dict.fromkeys(sorted(objective.parts), rows),
-        seed=config.seed,
+        seed=seed,
         rank=accelerator.process_index,
         world=accelerator.num_processes,
         device=device,
@@ -144,6 +145,4 @@ def fit_stage(
         flip=settings.flip,
     )
     checkpoints = folder.checkpoints(stage)
-    return fit(
-        model, objective, batches, settings, config.seed, checkpoints, accelerator, validate, stop
-    )
+    return fit(model, objective, batches, settings, seed, checkpoints, accelerator, validate, stop)
