@@ -1,9 +1,10 @@
 """Random numbers that depend on what they are for, not on what was drawn before.
 
-Training: the draws of a step come from (seed, step), so a resumed run needs no generator state;
-each stage of a run has a seed of its own, `seed_of("stage", seed, stage)`. They are drawn for the whole global batch and each process keeps its own rows, so the number of
-processes does not change them (but for dropout, of which each process draws its own). Sampling:
-the draws of a sample come from (seed, its index), so the batch size does not change them.
+Training: the draws of a step come from (seed, step), so a resumed run needs no generator state.
+Each stage of a run has a seed of its own, `seed_of("stage", seed, stage)`. The draws are made for
+the whole global batch and each process keeps its own rows, so the number of processes does not
+change them (but for dropout, of which each process draws its own). Sampling: the draws of a sample
+come from (seed, its index), so the batch size does not change them.
 Everything is drawn on the CPU, so the device does not either.
 """
 
