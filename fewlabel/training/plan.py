@@ -7,14 +7,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from fewlabel import methods, presets, process
 from fewlabel.config import Config, Request, setting, validated
 from fewlabel.data import Dataset, Splits, absolute, draw_splits, open_dataset
 from fewlabel.data.dataset import in_words, refuse_other_shape
-from fewlabel.data.holding_out import TRAIN, hold_out
 from fewlabel.data.table import is_table
 from fewlabel.errors import UserError
 from fewlabel.progress import track
@@ -115,13 +113,11 @@ def plan(
     if request.sigma_data is not None:
         asked["sigma_data"] = request.sigma_data
     dataset = _open(request, strict)
-    label_seed = request.seed if request.label_seed is None else request.label_seed
     source, shared = score or asked.get("score_from"), {}
-    before = _splits_of(Path(source)) if source else None
-    splits = draw_splits(dataset, request.labels, label_seed, before)
+    splits = _splits(request, dataset, Path(source) if source else None)
     asked["preset"] = request.preset or presets.preset_for(dataset.shape)
     if source:
-        shared = _shared_score(Path(source), request.method, dataset, splits)
+        shared = _shared_score(Path(source), request.method, dataset)
         if ignored := _differing(asked, shared):
             _say_once(f"note: {', '.join(ignored)}: as {source} has it, whose score model this is")
         asked |= shared
@@ -271,7 +267,7 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def _shared_score(folder: Path, method: str, dataset: Dataset, splits: Splits) -> dict[str, Any]:
+def _shared_score(folder: Path, method: str, dataset: Dataset) -> dict[str, Any]:
     """The keys that follow from using the score model of another run."""
     source = RunFolder(folder).read_config()
     if not methods.find_method(method).shares_score:
@@ -292,37 +288,38 @@ def _shared_score(folder: Path, method: str, dataset: Dataset, splits: Splits) -
             "train that run on"
         )
     refuse_other_shape(f"the score model of {folder} makes", source.shape, dataset)
-    _check_leaks(folder, dataset, splits)
     keys = {"score", "process"}
     if source.score.prediction == "preconditioned":  # others do not depend on it
         keys.add("sigma_data")
     return source.model_dump(include=keys) | {"score_from": str(folder.resolve())}
 
 
-def _splits_of(folder: Path) -> Splits:
-    """The split that a score model was trained with: what trained it must not be held out."""
-    RunFolder(folder).read_config()  # says if it is no run
-    return RunFolder(folder).read_splits()
+def _splits(request: Request, dataset: Dataset, score: Path | None) -> Splits:
+    """The split of the data; what a score model that is used here knows keeps its side.
 
-
-def _check_leaks(folder: Path, dataset: Dataset, splits: Splits) -> None:
-    """Refuse a score model that was trained on examples which are held out here.
-
-    So is one that was trained on most of those that would be: nothing would be left to measure by.
+    Raises:
+        UserError: if the score model was trained on examples that are held out here, or on most of
+            those that would be without it: too little would be left to measure by.
     """
-    theirs, held = RunFolder(folder).read_splits(), np.flatnonzero(hold_out(dataset) != TRAIN)
-    trained = theirs.sides.get(TRAIN, ())
-    seen = splits.leaked(theirs)
-    usual = held[np.isin(dataset.contents[held], trained)]
-    if len(usual) > len(held) / 2:
-        seen = usual
+    label_seed = request.seed if request.label_seed is None else request.label_seed
+    usual = draw_splits(dataset, request.labels, label_seed)
+    if score is None:
+        return usual
+    RunFolder(score).read_config()  # says if it is no run
+    theirs = RunFolder(score).read_splits()
+    splits = draw_splits(dataset, request.labels, label_seed, before=theirs)
+    seen, of_usual = splits.leaked(theirs), usual.leaked(theirs)
+    n_held = len(usual.validation) + len(usual.test)
+    if len(of_usual) > n_held / 2:
+        seen = of_usual
     if len(seen):
         named = f", such as {dataset.files[seen[0]]}" if dataset.files else ""
         raise UserError(
-            f"the score model of {folder} was trained on {len(seen)} of the {len(held)} examples "
-            f"that are to be held out here{named}: train a score model anew (leave --score out), "
-            "or give a run that did not see them"
+            f"the score model of {score} was trained on {len(seen)} of the {n_held} examples that "
+            f"are to be held out here{named}: give its labels ({theirs.labels}), train a score "
+            "model anew (leave --score out), or give a run that did not see them"
         )
+    return splits
 
 
 def _override(text: str) -> dict[str, Any]:

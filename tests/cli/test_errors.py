@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import NoReturn
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -209,7 +210,7 @@ def test_train_into_a_finished_run(cli: Cli, copied_run: Path, tiny_train: Argum
         (["--method", "cg"], "method", "lpg", "cg"),
         (["--labels", "0.1"], "labels", "0.05", "0.1"),
         (["--seed", "1"], "seed", "0", "1"),
-        (["--set", "sigma_data=0.5"], "sigma_data", "0.752623", "0.5"),
+        (["--set", "sigma_data=0.5"], "sigma_data", "0.75", "0.5"),
     ],
 )
 def test_train_into_a_different_run(
@@ -220,7 +221,7 @@ def test_train_into_a_different_run(
     before = {p: p.stat().st_mtime_ns for p in copied_run.rglob("*")}
     refused = cli(*tiny_train(copied_run, *others))
     # Weights of the losses differ with the method too, but it is the method that people chose.
-    assert_refused(refused, "is another run", f"there {key} is {there}, now it is {now};")
+    assert_refused(refused, "is another run", f"there {key} is {there}", f", now it is {now};")
     assert "choose another --out" in refused.err
     assert {p: p.stat().st_mtime_ns for p in copied_run.rglob("*")} == before
 
@@ -282,9 +283,16 @@ def test_a_run_whose_data_moved(
     assert (config.data, config.classifier.fit.checkpoint_every) == (str(elsewhere), 7)
     assert "revision:" in (out / "config.yaml").read_text()
     assert cli("evaluate", out, *judged).status == 0
-    picture(elsewhere / "cat" / "more.png", 77)  # other data
+    picture(elsewhere / "cat" / "more.png", 77)  # one image more: the others keep their sides
+    more = cli("evaluate", out, *judged)
+    assert more.status == 0
+    assert "the data changed" in more.err
+    assert "1 are new, such as cat/more.png" in more.err
+    assert_refused(cli(*on), "was made from another dataset", "cat/more.png", early=False)
+    for path in elsewhere.glob("*/*.png"):
+        picture(path, 255 - int(np.asarray(Image.open(path))[0, 0].max()))  # other data
     refused = cli("evaluate", out, *judged)
-    assert_refused(refused, "was made from another dataset", early=False)
+    assert_refused(refused, "was made from another dataset", "are gone", early=False)
 
 
 def test_too_little_memory_says_what_needs_less(

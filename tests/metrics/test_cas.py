@@ -96,7 +96,7 @@ def test_refuses(digits: Dataset, splits: Splits) -> None:
     broken = x.clone()
     broken[3, 0, 0, 0] = torch.nan
     for images, labels, held, message in (
-        (x[:, :, :4], y, splits, r"images have shape \(1349, 1, 4, 8\)"),
+        (x[:, :, :4], y, splits, rf"images have shape \({len(x)}, 1, 4, 8\)"),
         (x, y[:9], splits, r"labels \(9,\): give \(N, 1, 8, 8\) and \(N,\)"),
         (broken, y, splits, "hold NaN"),
         (x, y + 1, splits, "labels go from 1 to 10, the data has the classes 0..9"),

@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from fewlabel import methods
 from fewlabel.batch import Batch, Part
+from fewlabel.data import draw_splits, load_digits
 from fewlabel.errors import UserError
 from fewlabel.models import build_classifier, build_score_model
 from fewlabel.randomness import StepRandom
@@ -141,7 +142,8 @@ def test_a_dry_run_checks_everything_and_writes_nothing(
     document = json.loads(done.out)
     assert document["gpu"]["name"] == "h100"
     assert [stage["stage"] for stage in document["stages"]] == ["score", "classifier"]
-    assert "1349 examples" in document["summary"]
+    n_train = len(draw_splits(load_digits(), "all", 0).train)
+    assert f"{n_train} examples" in document["summary"]
     wrong = cli(*tiny_train(out, "--dry-run", "--set", "score.fit.stepz=3"))
     assert wrong.status == 2
     assert "stepz: unknown key" in wrong.err
