@@ -29,6 +29,7 @@ Indices = Sequence[int] | NDArray[np.int64] | Tensor
 
 _CHUNK_BYTES = 2**18
 _ROWS_AT_ONCE = 8
+_LONGEST_NAME = 200  # letters; names of folders have at most 255 bytes
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -44,6 +45,7 @@ class Dataset:
         skipped: the files left out because they are broken.
         sizes: how many images there are of each size, such as {"640×480": 12}, as they are stored.
         unread: how many files there are that are of no kind that is read, such as {".heic": 12}.
+        notes: what else people should know of the data, a line each.
         fingerprint: equal for equal datasets, wherever they are stored.
         test: the examples that the source itself names as its test part, if it does; they are
             held out for the final figures, instead of `test_fraction`.
@@ -59,10 +61,19 @@ class Dataset:
     skipped: tuple[str, ...] = ()
     sizes: Mapping[str, int] = field(default_factory=dict)
     unread: Mapping[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
     fingerprint: str
     test: NDArray[np.int64] | None = None
     test_fraction: float = 0.0
     validation_fraction: float = 0.1
+
+    def __post_init__(self) -> None:
+        longest = max(self.class_names, key=len, default="")
+        if len(longest) > _LONGEST_NAME:
+            raise UserError(
+                f"{self.name}: the name of class {longest[:30]}… has {len(longest):,} letters: "
+                f"give it at most {_LONGEST_NAME}"
+            )
 
     def __len__(self) -> int:
         return len(self.values)

@@ -27,6 +27,7 @@ from fewlabel.data.dataset import fingerprint_of
 from fewlabel.data.images import LARGEST_DEFAULT_SIZE, decode, size_of
 from fewlabel.errors import UserError
 from fewlabel.files import write_json
+from fewlabel.limits import out_of_memory
 
 __all__ = ["Decoded", "Files", "Progress", "open_decoded"]
 
@@ -217,6 +218,8 @@ def _opened(files: Files, row: int) -> BinaryIO:
 
 def _what_is_wrong(error: Exception, stream: BinaryIO, name: str) -> str:
     """The fault of a file. A fault of the system, which may pass, is raised: never cached."""
+    if isinstance(error, MemoryError):
+        raise out_of_memory(name) from error
     if isinstance(error, UnidentifiedImageError):
         return "not an image" if stream.seek(0, os.SEEK_END) else "an empty file"
     if isinstance(error, OSError) and error.errno is not None:

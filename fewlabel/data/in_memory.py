@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fewlabel.data.dataset import Dataset, fingerprint_of
-from fewlabel.data.images import squares
+from fewlabel.data.images import darkness_note, squares
 
 __all__ = ["image_dataset"]
 
@@ -33,6 +33,7 @@ def image_dataset(
     values = squares(images, size)
     digest = hashlib.blake2b(np.ascontiguousarray(images).data)
     digest.update(np.ascontiguousarray(labels, dtype=np.int64).data)
+    note = darkness_note(int(values.max(initial=0)))
     own_test = None if test_from is None else np.arange(test_from, len(images))
     return Dataset(
         name=name,
@@ -42,4 +43,5 @@ def image_dataset(
         sizes={f"{images.shape[2]}×{images.shape[1]}": len(images)},
         fingerprint=fingerprint_of(digest.hexdigest(), values.shape, class_names, test_from),
         test=own_test,
+        notes=() if note is None else (note,),
     )
