@@ -45,6 +45,7 @@ _FLOAT = "tag:yaml.org,2002:float"
 _EXPONENT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$")
 _FIRST = list("-+.0123456789")
 _LONGEST = 2**18  # letters of a configuration
+_LARGEST = 10**18
 _SHOWN = 120
 
 
@@ -61,6 +62,13 @@ class _Loader(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
 
+def _whole(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
+    number = loader.construct_yaml_int(node)
+    if abs(number) >= _LARGEST:
+        raise ValueError("a whole number has more than 18 digits")
+    return number
+
+
 class _Dumper(yaml.SafeDumper):
     """YAML as `_Loader` reads it: a text like 1e-3 is quoted, and there are no aliases."""
 
@@ -68,6 +76,7 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
+_Loader.add_constructor("tag:yaml.org,2002:int", _whole)
 _Loader.add_implicit_resolver(_FLOAT, _EXPONENT, _FIRST)
 _Dumper.add_implicit_resolver(_FLOAT, _EXPONENT, _FIRST)
 
@@ -301,12 +310,13 @@ def setting(text: str) -> tuple[str, Any]:
         UserError: for a text of another form.
     """
     key, separator, value = text.partition("=")
+    shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
     if not separator or not key:
-        raise UserError(f"--set {text}: not of the form key=value, such as score.fit.steps=2000")
+        raise UserError(f"--set {shown}: not of the form key=value, such as score.fit.steps=2000")
     try:
         return key, _parsed(value)
     except ValueError:
-        raise UserError(f"--set {text}: the value is not YAML; quote it") from None
+        raise UserError(f"--set {shown}: the value is not YAML; quote it") from None
 
 
 def _parsed(text: str) -> Any:
@@ -327,10 +337,7 @@ def _parsed(text: str) -> Any:
 
 def _shown(value: Any) -> str:
     """A value as it was given, at a length that can be read."""
-    try:
-        text = repr(value)
-    except ValueError:  # a number of thousands of digits
-        text = "a very long number"
+    text = repr(value)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 

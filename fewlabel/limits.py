@@ -1,7 +1,7 @@
 """How much memory a file may ask for: what it claims is checked before any is taken.
 
 A few kilobytes can claim an image of many gigabytes, and a compressed file can unpack to them. The
-limit is `FEWLABEL_MAX_MB` megabytes of 2²⁰ bytes, 768 by default.
+limit is `FEWLABEL_MAX_MB` megabytes of 2²⁰ bytes, 512 by default.
 """
 
 import os
@@ -15,7 +15,7 @@ VARIABLE = "FEWLABEL_MAX_MB"
 """The environment variable that sets the limit."""
 
 _MEGABYTE = 2**20
-_DEFAULT = 768
+_DEFAULT = 512
 _USUAL_RATIO = 8  # images and vectors are compressed to an eighth of their size, not to less
 _OF_TEXT = 8  # parsed, a text takes about so many times its size
 

@@ -160,8 +160,8 @@ def _imported(shape: tuple[int, ...], section: ScoreConfig) -> DiffusersUNet:
 def _check_memory(stage: Stage, build: Callable[[], nn.Module], config: Config) -> None:
     """Refuse a network whose weights would take more memory than the limit, before they do.
 
-    It is built without values first, unless its settings alone tell that it is small: a level has
-    fewer weights than 100 times its layers, with 4 more, times its width and what it sees.
+    Its weights are counted on the meta device, unless a bound from its settings is small enough:
+    a level of L layers and width W with I inputs has fewer than 100 (L + 4) W (W + I) weights.
     """
     layers, widths = _layers_and_widths(stage, config)
     inputs = config.shape[0] * max(config.score.patch, config.classifier.patch) ** 2

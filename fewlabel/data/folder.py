@@ -21,7 +21,7 @@ import numpy as np
 from fewlabel.batch import UNLABELLED
 from fewlabel.data.dataset import Dataset, fingerprint_of
 from fewlabel.data.decoded import Progress, open_decoded
-from fewlabel.data.images import KINDS, SUFFIXES, check_size
+from fewlabel.data.images import KINDS, SUFFIXES, check_size, too_large_note
 from fewlabel.data.label_table import TABLE, labels_of
 from fewlabel.data.listing import Listing, Names
 from fewlabel.errors import UserError
@@ -70,6 +70,7 @@ def open_folder(
     decoded = open_decoded(files, size, facts, strict, progress)
     readable = listing.without(decoded.broken)
     _check_classes(root, readable, len(decoded.broken))
+    note = too_large_note({listing.files[row]: why for row, why in decoded.broken.items()})
     return Dataset(
         name=root.resolve().name,
         values=decoded.images,
@@ -79,6 +80,7 @@ def open_folder(
         skipped=tuple(listing.files[row] for row in sorted(decoded.broken)),
         sizes=decoded.sizes,
         unread=listing.unread,
+        notes=() if note is None else (note,),
         fingerprint=fingerprint_of(
             readable.content(), readable.class_names, decoded.images.shape[1]
         ),

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from fewlabel.batch import UNLABELLED
 from fewlabel.data.dataset import Dataset, fingerprint_of
 from fewlabel.data.decoded import Progress, open_decoded
-from fewlabel.data.images import check_size
+from fewlabel.data.images import check_size, too_large_note
 from fewlabel.errors import UserError
 
 __all__ = ["open_hub"]
@@ -57,6 +57,7 @@ def open_hub(
     kept = np.setdiff1d(np.arange(len(files)), list(decoded.broken))
     n_test = len(parts["test"]) if len(parts) > 1 and "test" in parts else 0
     facts = hashlib.blake2b(labels[kept].tobytes(), digest_size=16).hexdigest()
+    note = too_large_note({files.name(row): why for row, why in decoded.broken.items()})
     return Dataset(
         name=name,
         values=decoded.images,
@@ -64,6 +65,7 @@ def open_hub(
         class_names=class_names,
         skipped=tuple(files.name(row) for row in sorted(decoded.broken)),
         sizes=decoded.sizes,
+        notes=() if note is None else (note,),
         fingerprint=fingerprint_of(content, facts, class_names, n_test, decoded.images.shape),
         test=np.flatnonzero(kept >= len(files) - n_test) if n_test else None,
     )

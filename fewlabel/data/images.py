@@ -1,5 +1,6 @@
 """Images → square uint8 pixels, whatever their format, mode, orientation and size."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO
 
@@ -14,6 +15,7 @@ from fewlabel.data.image_memory import (
     without_pillows_limit,
 )
 from fewlabel.errors import UserError
+from fewlabel.files import printable
 from fewlabel.limits import max_bytes, raise_it
 
 __all__ = [
@@ -26,6 +28,7 @@ __all__ = [
     "decode",
     "size_of",
     "squares",
+    "too_large_note",
 ]
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".gif", ".webp", ".tif", ".tiff"})
@@ -42,6 +45,7 @@ _OVERSAMPLED = 4
 own: eight times as fast for a photograph of 12 megapixels, by a grey level or two the same."""
 
 _LARGEST_SIZE = 4096
+_TOO_LARGE = "too large"
 _DARK = 32  # of 255
 _STRIP_PIXELS = 2**20
 _16_BIT_IN_32 = ("PNG", "PPM")  # formats of which Pillow keeps 16 bits in 32, and scales others
@@ -69,8 +73,8 @@ def decode(source: Path | BinaryIO, size: int) -> NDArray[np.uint8]:
     """The central square of an image, antialiased to size × size.
 
     Turned as its EXIF data say, transparency on white, 16-bit grey scaled to 8 bits. The memory
-    that its header claims is checked before pixels are read, and images that are read in threads
-    wait for each other where all of them would take more than the limit, see `fewlabel.limits`.
+    that its header claims is checked before pixels are read, see `fewlabel.limits`. Threads share
+    that limit, and wait for each other where it is reached.
 
     Returns:
         (size, size, 1) if its pixels are grey, in whatever mode they are stored; else
@@ -86,7 +90,7 @@ def decode(source: Path | BinaryIO, size: int) -> NDArray[np.uint8]:
         claimed = bytes_to_decode(opened, own)
         if claimed > max_bytes():
             by = f"{own[0]:,}×{own[1]:,}"
-            raise TooLarge(f"too large: {by} pixels would take {raise_it(claimed)}")
+            raise TooLarge(f"{_TOO_LARGE}: {by} pixels would take {raise_it(claimed)}")
         maximum = _maximum(opened)
         with _BUDGET.taken(claimed):
             image = _square(_central(opened, maximum), size)
@@ -106,6 +110,20 @@ def darkness_note(brightest: int) -> str | None:
         f"the brightest pixel of all images is {brightest} of 255: if their values fill a part of "
         "the range alone (12 of 16 bits, or 0 to 1), scale them to all of it"
     )
+
+
+def too_large_note(reasons: Mapping[str, str]) -> str | None:
+    """What people should know of images that were left out as too large; None if none were.
+
+    Args:
+        reasons: why each file was left out, by its name.
+    """
+    large = {name: reason for name, reason in reasons.items() if reason.startswith(_TOO_LARGE)}
+    if not large:
+        return None
+    name, reason = next(iter(large.items()))
+    more = f" (and so are {len(large) - 1} more)" if len(large) > 1 else ""
+    return f"{printable(name)} is left out, {reason}{more}"
 
 
 def squares(images: NDArray[np.uint8], size: int | None) -> NDArray[np.uint8]:
