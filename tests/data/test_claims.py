@@ -187,7 +187,11 @@ def test_of_an_npz_only_what_is_used_is_read(tmp_path: Path, limit: Callable[[in
     limit(1)
     others = {"extra": ((4 * MB,), "|u1", 4 * MB)}
     path = archive(tmp_path / "a.npz", images=((4, 8, 8), "|u1", 256), labels=LABELS, **others)
+    tracemalloc.start()
     assert len(open_dataset(path)) == 4
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < MB
 
 
 @pytest.mark.parametrize(("claimed", "there"), [((2**40, 8, 8), 256), ((4, 8, 8), 255)])
