@@ -15,6 +15,7 @@ from pydantic import (
 )
 
 from fewlabel.errors import UserError
+from fewlabel.limits import read_text
 
 __all__ = [
     "ClassifierConfig",
@@ -27,24 +28,55 @@ __all__ = [
     "validated",
 ]
 
-Positive = Annotated[float, Field(gt=0)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Spread = Annotated[float, Field(gt=1e-12, le=1e12)]  # its square must fit in float32
 Count = Annotated[int, Field(gt=0)]
-Width = Annotated[int, Field(gt=0, multiple_of=8)]  # channels are normalised in 8 groups
+Batch = Annotated[int, Field(gt=0, le=2**20)]
+# A network far beyond these would take minutes to lay out before its weights could be counted.
+_MOST_LAYERS, _WIDEST, _MOST_LEVELS = 64, 2**14, 12
+Layers = Annotated[int, Field(gt=0, le=_MOST_LAYERS)]
+Patch = Annotated[int, Field(gt=0, le=64)]
+Width = Annotated[
+    int, Field(gt=0, le=_WIDEST, multiple_of=8)  # channels are normalised in 8 groups
+]
 Section = TypeVar("Section", bound="_Section")
 
 _FLOAT = "tag:yaml.org,2002:float"
 _EXPONENT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$")
 _FIRST = list("-+.0123456789")
+_LONGEST = 2**18  # letters of a configuration
+_LARGEST = 10**18
+_SHOWN = 120
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML in which 1e-3 is a number, as in version 1.2."""
+    """YAML in which 1e-3 is a number, as in version 1.2, and no value stands for many others.
+
+    Aliases of aliases are short to write and endless to read.
+    """
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            name = self.peek_event().anchor
+            raise yaml.YAMLError(f"it has the alias *{name}; write the value there instead")
+        return super().compose_node(parent, index)
+
+
+def _whole(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
+    number = loader.construct_yaml_int(node)
+    if abs(number) >= _LARGEST:
+        raise ValueError("a whole number has more than 18 digits")
+    return number
 
 
 class _Dumper(yaml.SafeDumper):
-    """YAML as `_Loader` reads it: a text like 1e-3 is quoted."""
+    """YAML as `_Loader` reads it: a text like 1e-3 is quoted, and there are no aliases."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
 
 
+_Loader.add_constructor("tag:yaml.org,2002:int", _whole)
 _Loader.add_implicit_resolver(_FLOAT, _EXPONENT, _FIRST)
 _Dumper.add_implicit_resolver(_FLOAT, _EXPONENT, _FIRST)
 
@@ -79,7 +111,7 @@ class FitConfig(_Section):
     """
 
     steps: Count
-    batch: Count = 64
+    batch: Batch = 64
     accumulate: Count = 1
     learning_rate: Positive = 1e-3
     warmup: Annotated[int, Field(ge=0)] = 50
@@ -109,10 +141,12 @@ class ScoreConfig(_Section):
     """
 
     unet: dict[str, Any] | None = None
-    widths: Annotated[tuple[Width, ...], Field(validate_default=True)] = ()
-    layers: Count = 1
+    widths: Annotated[
+        tuple[Width, ...], Field(validate_default=True, max_length=_MOST_LEVELS)
+    ] = ()
+    layers: Layers = 1
     attention: Annotated[tuple[bool, ...], Field(validate_default=True)] = ()
-    patch: Count = 1
+    patch: Patch = 1
     blocks: Literal["plain", "ddpm++", "ncsn++"] = "plain"
     embedding: Literal["positional", "fourier"] = "positional"
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
@@ -120,6 +154,19 @@ class ScoreConfig(_Section):
     time_scale: Positive = 1.0
     sheet_every: Annotated[int, Field(ge=0)] = 500
     fit: FitConfig
+
+    @field_validator("unet")
+    @classmethod
+    def _not_endless(cls, unet: dict[str, Any] | None) -> dict[str, Any] | None:
+        found = unet or {}
+        for key, most in {"layers_per_block": _MOST_LAYERS, "block_out_channels": _WIDEST}.items():
+            given = found.get(key, 1)
+            numbers = given if isinstance(given, list | tuple) else [given]
+            if len(numbers) > _MOST_LEVELS:
+                raise ValueError(f"{key} has more than {_MOST_LEVELS} levels")
+            if not all(isinstance(number, int) and 0 < number <= most for number in numbers):
+                raise ValueError(f"{key} is no whole number from 1 to {most}")
+        return unet
 
     @field_validator("widths")
     @classmethod
@@ -147,9 +194,9 @@ class ClassifierConfig(_Section):
     of training times: classes are decided under stronger noise than details.
     """
 
-    widths: Annotated[tuple[Width, ...], Field(min_length=1)]
-    layers: Count = 1
-    patch: Count = 1
+    widths: Annotated[tuple[Width, ...], Field(min_length=1, max_length=_MOST_LEVELS)]
+    layers: Layers = 1
+    patch: Patch = 1
     network: Literal["conv", "resnet18", "resnet34", "encoder"] = "conv"
     energy: Literal["scaled", "quadratic", "plain"] = "scaled"
     process: dict[str, Any] = {}
@@ -177,7 +224,7 @@ class Request(_Section):
     seed: int = 0
     label_seed: int | None = None
     preset: str | None = None
-    sigma_data: Positive | None = None
+    sigma_data: Spread | None = None
 
 
 class Config(Request):
@@ -194,7 +241,7 @@ class Config(Request):
 
     preset: str
     shape: Annotated[tuple[Count, ...], Field(min_length=1)]
-    sigma_data: Positive
+    sigma_data: Spread
     process: dict[str, Any]
     precision: Literal["no", "bf16", "fp16"] | None = None
     compile: bool = False
@@ -232,9 +279,8 @@ def validated(values: dict[str, Any], where: str, kind: type[Section]) -> Sectio
         if first["type"] == "extra_forbidden":
             message = f"unknown key; the keys there are {_keys(kind, first['loc'])}"
         else:
-            message = (
-                f"{first['msg'].lower().removeprefix('value error, ')}, got {first.get('input')!r}"
-            )
+            told = first["msg"].lower().removeprefix("value error, ")
+            message = f"{told}, got {_shown(first.get('input'))}"
         raise UserError(f"{where}: {key}: {message}") from None
 
 
@@ -245,10 +291,12 @@ def read_yaml(path: Path) -> dict[str, Any]:
         UserError: if the file is missing, is not YAML or holds no mapping.
     """
     try:
-        values = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+        values = _parsed(read_text(path))
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}; give the path of a YAML file") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except UserError:
+        raise
+    except ValueError as error:
         raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):
         raise UserError(f"{path} holds no mapping; write `key: value` lines as in a config.yaml")
@@ -262,12 +310,35 @@ def setting(text: str) -> tuple[str, Any]:
         UserError: for a text of another form.
     """
     key, separator, value = text.partition("=")
+    shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
     if not separator or not key:
-        raise UserError(f"--set {text}: not of the form key=value, such as score.fit.steps=2000")
+        raise UserError(f"--set {shown}: not of the form key=value, such as score.fit.steps=2000")
     try:
-        return key, yaml.load(value, _Loader)
-    except yaml.YAMLError:
-        raise UserError(f"--set {text}: the value is not YAML; quote it") from None
+        return key, _parsed(value)
+    except ValueError:
+        raise UserError(f"--set {shown}: the value is not YAML; quote it") from None
+
+
+def _parsed(text: str) -> Any:
+    """The value that a YAML text says.
+
+    Raises:
+        ValueError: for none, and for one that is too long or too deep to be a configuration.
+    """
+    if len(text) > _LONGEST:
+        raise ValueError(f"a configuration has at most {_LONGEST:,} letters, not {len(text):,}")
+    try:
+        return yaml.load(text, _Loader)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    except yaml.YAMLError as error:
+        raise ValueError(str(error)) from None
+
+
+def _shown(value: Any) -> str:
+    """A value as it was given, at a length that can be read."""
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
 def _keys(kind: type[BaseModel], location: tuple[int | str, ...]) -> str:

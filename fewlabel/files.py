@@ -14,6 +14,7 @@ from uuid import uuid4
 from filelock import FileLock, Timeout
 
 from fewlabel.errors import TrainingError, UserError
+from fewlabel.limits import read_text
 
 __all__ = [
     "append_line",
@@ -21,6 +22,7 @@ __all__ = [
     "file_stems",
     "locked",
     "printable",
+    "read_json",
     "refuse_file",
     "remove_leftovers",
     "replacing",
@@ -205,6 +207,19 @@ def append_line(path: Path, line: str) -> None:
         except OSError:
             stream.truncate(before)
             raise
+
+
+def read_json(path: Path) -> Any:
+    """The document in a JSON file.
+
+    Raises:
+        OSError: if it cannot be read.
+        ValueError: if it is no JSON, is nested too deeply, or too large (a UserError).
+    """
+    try:
+        return json.loads(read_text(path))
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 def write_text(path: Path, text: str) -> None:

@@ -28,7 +28,14 @@ from fewlabel import methods
 from fewlabel.config import Config, read_yaml, validated
 from fewlabel.data import Splits
 from fewlabel.errors import UserError
-from fewlabel.files import append_line, check_free, remove_leftovers, write_json, write_text
+from fewlabel.files import (
+    append_line,
+    check_free,
+    read_json,
+    remove_leftovers,
+    write_json,
+    write_text,
+)
 from fewlabel.training.best import validation_loss
 from fewlabel.training.checkpoint import Checkpoints
 
@@ -115,7 +122,7 @@ class RunFolder:
         """
         path = self.path / "labels.json"
         try:
-            return Splits.from_json(json.loads(path.read_text(encoding="utf-8")))
+            return Splits.from_json(read_json(path))
         except (OSError, ValueError) as error:
             raise UserError(f"{path} cannot be read ({error}); train into another --out") from None
 

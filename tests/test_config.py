@@ -1,6 +1,7 @@
 """From options to a configuration: precedence, and what is refused before anything is built."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +15,7 @@ from safetensors.torch import load_file
 
 from fewlabel.config import Config, read_yaml
 from fewlabel.errors import UserError
+from fewlabel.models import build_classifier, build_score_model
 from fewlabel.presets import PRESETS, TAUGHT
 from fewlabel.run import Run
 from fewlabel.training.plan import plan
@@ -143,6 +145,21 @@ def test_a_text_that_looks_like_a_number_stays_one(tmp_path: Path, text: str) ->
         ("seed", "--set seed", "key=value"),
         ("=3", "--set =3", "key=value"),
         ("seed=[1", "--set seed=[1", "quote it"),
+        ("seed=[&a 1, *a]", "--set seed=", "quote it"),
+        ("sigma_data=2001-99-99", "--set sigma_data=2001-99-99", "quote it"),
+        ("seed=" + "9" * 5000, "--set seed=", "quote it"),
+        ("seed=0x" + "f" * 9000, "--set seed=", "quote it"),
+        ("seed=" + "[" * 400, "--set seed=", "quote it"),
+        ("sigma_data=1e300", "sigma_data", "less than or equal to 1"),
+        ("sigma_data=1e-300", "sigma_data", "greater than 0"),
+        ("process.sigma_max=1e300", "sigma_max=1e+300", "scale the data and them"),
+        ("process.p_mean=1e300", "p_mean=1e+300", "-1.2 and 1.2 are usual"),
+        ("process={name: vp, beta_max: 1e300}", "beta_max=1e+300", "20 is usual"),
+        ("process={name: discrete, steps: 1000000000000}", "100,000 steps", "about 1000"),
+        ("score.layers=1000000", "score.layers", "less than or equal to 64"),
+        ("classifier.layers=1000000", "classifier.layers", "less than or equal to 64"),
+        ("score.fit.batch=1000000000000", "score.fit.batch", "less than or equal to 1048576"),
+        ("score.unet={layers_per_block: 1000000}", "layers_per_block", "from 1 to 64"),
     ],
 )
 def test_a_wrong_override_is_refused_by_its_key_with_the_mend(
@@ -161,6 +178,11 @@ def test_a_wrong_override_is_refused_by_its_key_with_the_mend(
         ("- 1\n- 2\n", "holds no mapping"),
         ("sed: 1\n", "sed: unknown key"),
         ("score:\n  fit:\n    batch: big\n", "score.fit.batch"),
+        ("a: &a [x, x]\nmethod: *a\n", "has the alias *a; write the value there"),
+        ("sigma_data: 2001-99-99\n", "is not YAML: month must be in 1..12"),
+        ("seed: " + "[" * 400 + "]" * 400, "nested too deeply"),
+        ("seed: [" + "1, " * 2**17 + "1]", "has at most 262,144 letters"),
+        (f"seed: [{', '.join('1' * 9 for _ in range(999))}]", "111111111…"),
     ],
 )
 def test_a_wrong_file_is_refused(tmp_path: Path, content: str, fragment: str) -> None:
@@ -169,6 +191,40 @@ def test_a_wrong_file_is_refused(tmp_path: Path, content: str, fragment: str) ->
     with pytest.raises(UserError) as caught:
         resolved(config=path)
     assert fragment in str(caught.value)
+
+
+@pytest.mark.parametrize("stage", ["score", "classifier"])
+def test_a_network_is_weighed_before_it_is_built(
+    stage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One level of width 1024 has millions of weights, and they are counted without them."""
+    monkeypatch.setenv("FEWLABEL_MAX_MB", "20")
+    given = (f"{stage}.widths=[1024]", "score.attention=[false]")
+    config = resolved(*given, *(["score.widths=[32]"] if stage == "classifier" else []))
+    build = build_score_model if stage == "score" else partial(build_classifier, classes=10)
+    with pytest.raises(UserError, match=rf"{stage}: .* weights would take .* limit 20 MB"):
+        build(config)
+    monkeypatch.setenv("FEWLABEL_MAX_MB", "1000")
+    with torch.device("meta"):
+        n = sum(weights.numel() for weights in build(config).parameters())
+    assert 4 * n > 20 * 2**20
+    monkeypatch.setenv("FEWLABEL_MAX_MB", str(-(-4 * n // 2**20)))
+    with torch.device("meta"):
+        build(config)
+
+
+@pytest.mark.parametrize(
+    ("unet", "reason"),
+    [
+        ({}, "in_channels is 3, the images have 1"),
+        ({"in_channels": 1}, "out_channels is 3, the images have 1"),
+        ({"in_channels": 1, "down_block_types": ["strange"]}, "give a UNet2DModel's settings"),
+    ],
+)
+def test_a_unet_for_other_images_is_refused(unet: dict[str, Any], reason: str) -> None:
+    config = resolved(f"score.unet={unet}")
+    with pytest.raises(UserError, match=reason):
+        build_score_model(config)
 
 
 def test_a_file_that_is_not_there_is_refused_by_name(tmp_path: Path) -> None:

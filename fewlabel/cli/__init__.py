@@ -78,6 +78,8 @@ _LESS_MEMORY = (
     "draw fewer together (sample, evaluate --batch-size 32), train in parts of a batch (train "
     "--set score.fit.accumulate=4 --set classifier.fit.accumulate=4), or take a smaller --size"
 )
+_NO_MEMORY = "DefaultCPUAllocator"  # in the RuntimeError of PyTorch
+_LONGEST = 2000  # letters of a message
 _INTERRUPTED = 130  # what typer makes of Ctrl-C
 
 
@@ -114,9 +116,13 @@ def _explain(error: Exception) -> int:
         return _complain(str(error), 1)
     if type(error).__name__ == "OutOfMemoryError":  # PyTorch's, which need not be imported here
         return _complain(f"{str(error).partition('. ')[0]}; {_LESS_MEMORY}", 1)
+    if isinstance(error, MemoryError) or _NO_MEMORY in str(error):
+        return _complain(f"not enough memory; close other programs, {_LESS_MEMORY}", 1)
     return _complain(f"{type(error).__name__}: {error} (--debug shows where)", 1)
 
 
 def _complain(message: str, status: int) -> int:
-    print(f"fewlabel: {' '.join(message.split())}", file=sys.stderr)
+    line = " ".join(message.split())
+    line = line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…"
+    print(f"fewlabel: {line}", file=sys.stderr)
     return status

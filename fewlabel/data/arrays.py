@@ -1,16 +1,31 @@
 """Arrays in an `.npz` file: images or vectors, with a label each or none."""
 
+import io
+import math
+import zipfile
 from pathlib import Path
 
 import numpy as np
+from numpy.lib.format import (
+    read_array,
+    read_array_header_1_0,
+    read_array_header_2_0,
+    read_magic,
+)
 from numpy.typing import NDArray
 
 from fewlabel.batch import UNLABELLED
 from fewlabel.data.dataset import Dataset, array_digest, fingerprint_of
 from fewlabel.data.in_memory import image_dataset
 from fewlabel.errors import UserError
+from fewlabel.limits import check_claim, out_of_memory
 
 __all__ = ["open_npz"]
+
+_USED = ("images", "vectors", "labels", "class_names")
+_HEAD = 2**14  # bytes: no head of a plain array is longer
+_LARGEST_LABEL = 999_999
+_SHOWN = 300
 
 
 def open_npz(path: Path, size: int | None = None) -> Dataset:
@@ -23,7 +38,8 @@ def open_npz(path: Path, size: int | None = None) -> Dataset:
         size: side of the images; None for their shorter side, at most 64. Vectors have none.
 
     Raises:
-        UserError: for what is missing, has the wrong shape or kind, or is not finite.
+        UserError: for what is missing, has the wrong shape or kind, is not finite, or claims more
+            memory than the limit, see `fewlabel.limits`.
     """
     arrays = _read(path)
     values = _values(arrays, path)
@@ -34,7 +50,7 @@ def open_npz(path: Path, size: int | None = None) -> Dataset:
     given = arrays.get("class_names", np.arange(classes))
     if given.ndim != 1:
         raise UserError(f"{path}: class_names are {_kind(given)}; make them texts (K,)")
-    names = tuple(given.astype(str).tolist())
+    names = _names(given, path)
     if len(names) < classes:
         raise UserError(f"{path}: {len(names)} class_names for {classes} classes; name each class")
     if len(set(names)) < len(names):
@@ -52,31 +68,50 @@ def open_npz(path: Path, size: int | None = None) -> Dataset:
 
 
 def _read(path: Path) -> dict[str, NDArray]:
+    """The arrays that are used; the others are not even unpacked."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
+        with zipfile.ZipFile(path) as file:
+            members = {name.removesuffix(".npy"): name for name in file.namelist()}
+            return {name: _member(path, file, members[name]) for name in _USED if name in members}
+    except UserError:
+        raise
+    except MemoryError:
+        raise out_of_memory(str(path)) from None
     except Exception as error:  # of a damaged header the parser may raise anything
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = " ".join(str(error).split())[:_SHOWN] or type(error).__name__
         raise UserError(
             f"{path} is no readable .npz of plain arrays ({reason}): write it again "
             "with numpy.savez"
         ) from None
 
 
+def _member(path: Path, file: zipfile.ZipFile, name: str) -> NDArray:
+    """One array, after what its head and the archive claim of it were found to agree."""
+    with file.open(name) as stream:
+        head = io.BytesIO(stream.read(_HEAD))
+        version = read_magic(head)
+        read_header = read_array_header_1_0 if version == (1, 0) else read_array_header_2_0
+        shape, _, kind = read_header(head)
+    claimed = math.prod(shape) * kind.itemsize
+    there = file.getinfo(name).file_size - head.tell()
+    if kind.hasobject:
+        raise ValueError(f"{name} holds Python objects")
+    if claimed != there:
+        raise ValueError(f"{name} claims {claimed:,} bytes and has {there:,}")
+    check_claim(path, name, claimed)
+    with file.open(name) as stream:
+        return read_array(stream, allow_pickle=False)
+
+
 def _values(arrays: dict[str, NDArray], path: Path) -> NDArray:
     if ("images" in arrays) == ("vectors" in arrays):
-        found = ", ".join(arrays) or "nothing"
+        found = ", ".join(arrays) or "nothing of use"
         raise UserError(f"{path} holds {found}; store either `images` or `vectors`, and `labels`")
     if "vectors" in arrays:
         vectors = arrays["vectors"]
         if vectors.ndim != 2 or vectors.dtype.kind not in "fiu" or not vectors.shape[1]:
             raise UserError(f"{path}: vectors are {_kind(vectors)}; make them numbers (N, D)")
-        bad = np.flatnonzero(~np.isfinite(vectors).all(1))
-        if len(bad):
-            raise UserError(
-                f"{path}: vectors row {bad[0]} is not finite; remove {len(bad)} row(s)"
-            )
-        return vectors.astype(np.float32)
+        return _in_float32(vectors, path)
     images = arrays["images"]
     images = images[..., None] if images.ndim == 3 else images
     of_kind = images.ndim == 4 and images.dtype == np.uint8 and images.shape[-1] in (1, 3)
@@ -86,6 +121,20 @@ def _values(arrays: dict[str, NDArray], path: Path) -> NDArray:
             "(N, H, W, 1) or (N, H, W, 3)"
         )
     return images
+
+
+def _in_float32(vectors: NDArray, path: Path) -> NDArray[np.float32]:
+    with np.errstate(over="ignore"):  # told below
+        values = vectors.astype(np.float32, copy=False)
+    bad = np.flatnonzero(~np.isfinite(values).all(1))
+    if len(bad):
+        beyond = np.isfinite(vectors[bad[0]]).all()
+        raise UserError(
+            f"{path}: vectors row {bad[0]} is "
+            + ("beyond float32; scale all of them" if beyond else "not finite; remove it")
+            + f" ({len(bad)} row(s) are such)"
+        )
+    return values
 
 
 def _labels(arrays: dict[str, NDArray], n: int, path: Path) -> NDArray[np.int64]:
@@ -99,7 +148,21 @@ def _labels(arrays: dict[str, NDArray], n: int, path: Path) -> NDArray[np.int64]
         raise UserError(
             f"{path}: label {labels[row]} in row {row}; classes are 0 and up, −1 is none"
         )
+    if (labels > _LARGEST_LABEL).any():
+        row = int(np.flatnonzero(labels > _LARGEST_LABEL)[0])
+        raise UserError(
+            f"{path}: label {labels[row]} in row {row} is above {_LARGEST_LABEL:,}; number the "
+            "classes from 0"
+        )
     return labels.astype(np.int64)
+
+
+def _names(given: NDArray, path: Path) -> tuple[str, ...]:
+    try:
+        texts = np.char.decode(given, "utf-8") if given.dtype.kind == "S" else given.astype(str)
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: class_names are not UTF-8 ({error}); store texts") from None
+    return tuple(texts.tolist())
 
 
 def _kind(array: NDArray) -> str:

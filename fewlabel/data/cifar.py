@@ -21,6 +21,7 @@ from fewlabel.data.dataset import Dataset
 from fewlabel.data.in_memory import image_dataset
 from fewlabel.data.pickled_arrays import unpickle_arrays
 from fewlabel.errors import UserError
+from fewlabel.limits import check_claim, read_text
 
 __all__ = ["open_cifar10", "open_cifar100"]
 
@@ -124,6 +125,7 @@ def _open(folder: Path, size: int | None, layout: _Layout) -> Dataset:
 
 
 def _read_binary(path: Path, layout: _Layout) -> _Part:
+    check_claim(path, "its content", path.stat().st_size)
     try:
         content = np.fromfile(path, np.uint8)
     except OSError as error:
@@ -156,7 +158,10 @@ def _read_pickle(path: Path, layout: _Layout) -> _Part:
 
 def _checked(path: Path, pixels: NDArray[np.uint8], labels: Any, layout: _Layout) -> _Part:
     classes = len(layout.class_names)
-    known = np.asarray(labels)
+    plain = isinstance(labels, np.ndarray) or (
+        isinstance(labels, list) and all(isinstance(label, int) for label in labels)
+    )
+    known = np.asarray(labels) if plain else np.empty(0)  # a nested list may unfold for ever
     if known.shape != (len(pixels),) or known.dtype.kind not in "iu":
         raise UserError(f"{path}: its labels are not one integer an image: fetch it again")
     wrong = np.flatnonzero((known < 0) | (known >= classes))
@@ -170,7 +175,7 @@ def _checked(path: Path, pixels: NDArray[np.uint8], labels: Any, layout: _Layout
 
 def _class_names(folder: Path, layout: _Layout) -> tuple[str, ...]:
     if (path := folder / layout.names_file).is_file():
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = read_text(path, errors="replace").splitlines()
         names = [line.strip() for line in lines if line.strip()]
     elif (path := folder / layout.pickled_names_file).is_file():
         listed = unpickle_arrays(path).get(layout.names_key)

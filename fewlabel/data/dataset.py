@@ -33,6 +33,7 @@ Indices = Sequence[int] | NDArray[np.int64] | Tensor
 
 _CHUNK_BYTES = 2**18
 _ROWS_AT_ONCE = 8
+_LONGEST_NAME = 200  # letters; names of folders have at most 255 bytes
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -48,6 +49,7 @@ class Dataset:
         skipped: the files left out because they are broken.
         sizes: how many images there are of each size, such as {"640×480": 12}, as they are stored.
         unread: how many files there are that are of no kind that is read, such as {".heic": 12}.
+        notes: what else people should know of the data, a line each.
         fingerprint: a hash of the values, the labels and the class names: equal for equal
             datasets, wherever they are stored.
         contents: (N,) uint64, a hash of each example as its source holds it (the bytes of its
@@ -67,6 +69,7 @@ class Dataset:
     skipped: tuple[str, ...] = ()
     sizes: Mapping[str, int] = field(default_factory=dict)
     unread: Mapping[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
     fingerprint: str
     contents: NDArray[np.uint64] = field(default=None)  # type: ignore[arg-type]
     test: NDArray[np.int64] | None = None
@@ -76,6 +79,12 @@ class Dataset:
     def __post_init__(self) -> None:
         if self.contents is None:
             object.__setattr__(self, "contents", contents_of(self.values))
+        longest = max(self.class_names, key=len, default="")
+        if len(longest) > _LONGEST_NAME:
+            raise UserError(
+                f"{self.name}: the name of class {longest[:30]}… has {len(longest):,} letters: "
+                f"give it at most {_LONGEST_NAME}"
+            )
 
     def __len__(self) -> int:
         return len(self.values)

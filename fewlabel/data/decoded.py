@@ -15,7 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -26,9 +26,17 @@ from PIL import UnidentifiedImageError
 
 from fewlabel.data.cache import cache_folder
 from fewlabel.data.dataset import fingerprint_of
-from fewlabel.data.images import LARGEST_DEFAULT_SIZE, decode, size_of
+from fewlabel.data.images import (
+    LARGEST_DEFAULT_SIZE,
+    darkness_note,
+    decode,
+    is_too_large,
+    size_of,
+    too_large_note,
+)
 from fewlabel.errors import UserError
 from fewlabel.files import write_json
+from fewlabel.limits import max_bytes, out_of_memory
 
 __all__ = ["Decoded", "Files", "Progress", "open_decoded"]
 
@@ -47,6 +55,7 @@ class Decoded:
         broken: what is wrong with each of the others, by its index.
         sizes: how many readable files there are of each size, as "640×480".
         brightest: the highest level of any pixel.
+        notes: what people should know of the files, a line each.
     """
 
     images: NDArray[np.uint8]
@@ -55,9 +64,10 @@ class Decoded:
     broken: dict[int, str]
     sizes: dict[str, int]
     brightest: int
+    notes: tuple[str, ...] = ()
 
 
-_FORMAT = 4  # raise it when the same files would decode to other pixels
+_FORMAT = 5  # raise it when the same files would decode to other pixels
 _ROWS_AT_ONCE = 256
 _DAY = 24 * 3600
 _SIZES = 200  # as many different ones are counted, so that they do not fill the memory
@@ -119,7 +129,9 @@ def open_decoded(
     _check_broken(files, found.broken, strict)
     if size is None and not own_side.exists():
         write_json(own_side, {"side": side, "digest": fingerprint_of(side)})
-    return found
+    reasons = {files.name(row): reason for row, reason in found.broken.items()}
+    notes = too_large_note(reasons), darkness_note(found.brightest)
+    return replace(found, notes=tuple(note for note in notes if note is not None))
 
 
 def _kept_side(entry: Path) -> int | None:
@@ -136,7 +148,8 @@ def _load(target: Path, n_files: int) -> Decoded | None:
     try:
         noted = json.loads(target.with_suffix(".json").read_text(encoding="utf-8"))
         facts, digest = noted["facts"], _digest_of_file(target)
-        if noted["digest"] != fingerprint_of(digest, facts):
+        limit_then, limit_now = facts["limit"], max_bytes()
+        if noted["digest"] != fingerprint_of(digest, facts) or limit_then not in (None, limit_now):
             return None
         images = np.load(target, mmap_mode="r")
         found = Decoded(
@@ -212,6 +225,7 @@ class _Facts:
             "sizes": dict(self.sizes),
             "contents": base64.b64encode(self.contents).decode(),
             "brightest": self.brightest,
+            "limit": max_bytes() if any(map(is_too_large, self.broken.values())) else None,
         }
 
 
@@ -274,6 +288,8 @@ def _opened(files: Files, row: int) -> BinaryIO:
 
 def _what_is_wrong(error: Exception, stream: BinaryIO, name: str) -> str:
     """The fault of a file. A fault of the system, which may pass, is raised: never cached."""
+    if isinstance(error, MemoryError):
+        raise out_of_memory(name) from error
     if isinstance(error, UnidentifiedImageError):
         return "not an image" if stream.seek(0, os.SEEK_END) else "an empty file"
     if isinstance(error, OSError) and error.errno is not None:

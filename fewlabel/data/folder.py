@@ -79,6 +79,7 @@ def open_folder(
         skipped=tuple(listing.files[row] for row in sorted(decoded.broken)),
         sizes=decoded.sizes,
         unread=listing.unread,
+        notes=decoded.notes,
         fingerprint=fingerprint_of(
             decoded.digest, array_digest(readable.labels), readable.class_names
         ),

@@ -66,6 +66,7 @@ def open_hub(
             decoded.digest, array_digest(labels[kept]), class_names, n_test
         ),
         contents=decoded.contents,
+        notes=decoded.notes,
         test=np.flatnonzero(kept >= len(files) - n_test) if n_test else None,
     )
 

@@ -14,6 +14,7 @@ import math
 import struct
 import zlib
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,10 +22,12 @@ from numpy.typing import NDArray
 from fewlabel.data.dataset import Dataset
 from fewlabel.data.in_memory import image_dataset
 from fewlabel.errors import UserError
+from fewlabel.limits import check_claim, out_of_memory, read_text
 
 __all__ = ["open_idx"]
 
 _UNSIGNED_BYTES = 8
+_AT_ONCE = 2**20
 _NAMES = "class_names.txt"
 
 
@@ -36,7 +39,8 @@ def open_idx(folder: Path, size: int | None = None) -> Dataset:
         size: side of the images; None for their own, at most 64.
 
     Raises:
-        UserError: for a file that is missing, cut short, or does not fit the others.
+        UserError: for a file that is missing, cut short, does not fit the others, or claims more
+            memory than the limit, see `fewlabel.limits`.
     """
     if not folder.is_dir():
         raise UserError(f"mnist:{folder} is no folder: give the one with the IDX files")
@@ -87,29 +91,43 @@ def _required(folder: Path, stem: str) -> Path:
 
 
 def _read(path: Path, axes: int) -> NDArray[np.uint8]:
+    """The values of a file, of which no more is unpacked than its head claims."""
     try:
-        content = path.read_bytes()
-        content = gzip.decompress(content) if path.suffix == ".gz" else content
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
+            return _values(path, axes, stream)
     except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise UserError(f"{path} cannot be read ({reason}): fetch the file again") from None
+    except MemoryError:
+        raise out_of_memory(str(path)) from None
+
+
+def _values(path: Path, axes: int, stream: BinaryIO | gzip.GzipFile) -> NDArray[np.uint8]:
     begin = 4 + 4 * axes
-    if len(content) < begin or content[:4] != bytes([0, 0, _UNSIGNED_BYTES, axes]):
+    head = stream.read(begin)
+    if len(head) < begin or head[:4] != bytes([0, 0, _UNSIGNED_BYTES, axes]):
         raise UserError(f"{path} is no IDX file of bytes with {axes} axes: fetch it again")
-    shape = struct.unpack(f">{axes}I", content[4:begin])
-    if len(content) - begin != math.prod(shape) or not all(shape):
+    shape = struct.unpack(f">{axes}I", head[4:])
+    claimed = math.prod(shape)
+    check_claim(path, "the values", claimed)
+    values, n = np.empty(claimed, np.uint8), 0
+    while n < claimed and (read := stream.read(min(_AT_ONCE, claimed - n))):
+        values[n : n + len(read)] = np.frombuffer(read, np.uint8)
+        n += len(read)
+    more = bool(stream.read(1))
+    if n < claimed or more or not claimed:
         raise UserError(
-            f"{path} holds {len(content) - begin} bytes of data where its head says "
+            f"{path} holds {'more than ' * more}{n} bytes of data where its head says "
             f"{' × '.join(map(str, shape))}: fetch it again"
         )
-    return np.frombuffer(content, np.uint8, offset=begin).reshape(shape)
+    return values.reshape(shape)
 
 
 def _class_names(folder: Path, classes: int) -> tuple[str, ...]:
     path = folder / _NAMES
     if not path.is_file():
         return tuple(str(label) for label in range(classes))
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    lines = read_text(path, errors="replace").splitlines()
     names = tuple(line.strip() for line in lines if line.strip())
     if len(names) < classes or len(set(names)) < len(names):
         raise UserError(

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fewlabel.data.dataset import Dataset, array_digest, contents_of, fingerprint_of
-from fewlabel.data.images import squares
+from fewlabel.data.images import darkness_note, squares
 
 __all__ = ["image_dataset"]
 
@@ -31,6 +31,7 @@ def image_dataset(
     values = squares(images, size)
     labels = labels.astype(np.int64)
     content = array_digest(values), array_digest(labels)
+    note = darkness_note(int(values.max(initial=0)))
     own_test = None if test_from is None else np.arange(test_from, len(images))
     return Dataset(
         name=name,
@@ -41,4 +42,5 @@ def image_dataset(
         fingerprint=fingerprint_of(*content, values.shape, class_names, test_from),
         contents=contents_of(images),
         test=own_test,
+        notes=() if note is None else (note,),
     )

@@ -17,6 +17,7 @@ from fewlabel.randomness import generator_for
 __all__ = ["draw_labelled", "half_up", "is_drawn", "listed_in_csv"]
 
 _FORMS = "give a fraction such as 0.05, a number per class such as 4/class, all, or a CSV file"
+_LONGEST = 60  # letters of a fraction
 
 
 def half_up(value: Fraction) -> int:
@@ -57,7 +58,7 @@ def draw_labelled(
     ]
     if labels == "all":
         return np.concatenate(by_class)
-    if per_class := re.fullmatch(r"(\d+)\s*/\s*class", labels):
+    if per_class := re.fullmatch(r"(\d{1,9})\s*/\s*class", labels):
         count = int(per_class[1])
         _check_count(dataset, by_class, count)
         return np.concatenate([members[:count] for members in by_class])
@@ -110,12 +111,16 @@ def _shuffled(members: NDArray[np.int64], seed: int, label: int) -> NDArray[np.i
 
 def _fraction(labels: str) -> Fraction:
     """The exact number that the decimals say: 0.29 · 50 is 14.5 and no less."""
+    shown = labels if len(labels) <= _LONGEST else f"{labels[:_LONGEST]}…"
     try:
-        fraction = Fraction(labels)
+        # Texts of few letters can be exact numbers of a billion digits: look at the size first.
+        roughly = 1.0 if "/" in labels else float(labels)
+        too_far = roughly > 1 or roughly <= 0 or shown != labels
+        fraction = Fraction(2) if too_far else Fraction(labels)
     except (ValueError, ZeroDivisionError) as error:
-        raise UserError(f"labels '{labels}' are not understood: {_FORMS}") from error
+        raise UserError(f"labels '{shown}' are not understood: {_FORMS}") from error
     if not 0 < fraction <= 1:
-        raise UserError(f"labels '{labels}' are no fraction above 0 and at most 1: {_FORMS}")
+        raise UserError(f"labels '{shown}' are no fraction above 0 and at most 1: {_FORMS}")
     return fraction
 
 

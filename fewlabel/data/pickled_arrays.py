@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fewlabel.errors import UserError
+from fewlabel.limits import check_claim, out_of_memory
 
 __all__ = ["unpickle_arrays"]
 
@@ -29,12 +30,17 @@ def unpickle_arrays(path: Path) -> dict[str, Any]:
         UserError: for a file that is no such pickle, or asks for anything else than arrays.
     """
     try:
+        check_claim(path, "its content", path.stat().st_size)
         with path.open("rb") as stream:
             found = _ArraysOnly(stream, encoding="bytes").load()
     except OSError as error:
         raise UserError(
             f"{path} cannot be read ({error.strerror}): make it readable or fetch it again"
         ) from None
+    except UserError:
+        raise
+    except MemoryError:
+        raise out_of_memory(str(path)) from None
     except Exception as error:  # on bad bytes the unpickler raises anything
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(

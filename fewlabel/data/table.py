@@ -4,12 +4,15 @@ import csv
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TextIO
 
 from fewlabel.errors import UserError
 
 __all__ = ["is_table", "plain_path", "repeated", "rows_of"]
 
 _DELIMITERS = ",;\t"
+_LONGEST_FIELD = 4096  # letters, as of a path
+_LONGEST_LINE = 2**20
 
 
 def is_table(text: str) -> bool:
@@ -34,14 +37,17 @@ def rows_of(path: Path, *columns: str) -> Iterator[tuple[int, dict[str, str | No
     line = 0
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
-            first = stream.readline()
+            first = next(_lines(stream, path), "")
             stream.seek(0)
-            reader = csv.DictReader(stream, delimiter=max(_DELIMITERS, key=first.count))
+            reader = csv.DictReader(
+                _lines(stream, path), delimiter=max(_DELIMITERS, key=first.count)
+            )
             reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
             for column in columns:
                 if column not in (reader.fieldnames or ()):
                     raise UserError(
-                        f"{path} has no column '{column}': its first line is '{first.strip()}'; "
+                        f"{path} has no column '{column}': its first line is "
+                        f"'{first.strip()[:_LONGEST_FIELD]}'; "
                         "name it there"
                     )
             for row in reader:
@@ -50,6 +56,7 @@ def rows_of(path: Path, *columns: str) -> Iterator[tuple[int, dict[str, str | No
                         f"{path}, line {reader.line_num}: more fields than the first line has: "
                         f'quote a text that holds {reader.reader.dialect.delimiter!r}, as "a, b"'
                     )
+                _check_lengths(path, reader.line_num, row)
                 if any((cell or "").strip() for cell in row.values()):
                     line = reader.line_num
                     yield line, row
@@ -59,6 +66,28 @@ def rows_of(path: Path, *columns: str) -> Iterator[tuple[int, dict[str, str | No
         raise UserError(f"{path} is no CSV: save it as CSV in UTF-8") from error
     if not line:
         raise UserError(f"{path} lists nothing: add a line for each image")
+
+
+def _lines(stream: TextIO, path: Path) -> Iterator[str]:
+    """The lines of a file, none of which may be so long that it fills the memory."""
+    number = 0
+    while line := stream.readline(_LONGEST_LINE):
+        number += 1
+        if len(line) == _LONGEST_LINE:
+            raise UserError(
+                f"{path}, line {number}: longer than {_LONGEST_LINE:,} letters: save it as CSV "
+                "with a line for each image"
+            )
+        yield line
+
+
+def _check_lengths(path: Path, line: int, row: dict[str, str | None]) -> None:
+    for column, cell in row.items():
+        if cell and len(cell) > _LONGEST_FIELD:
+            raise UserError(
+                f"{path}, line {line}: its '{column[:_LONGEST_FIELD]}' has {len(cell):,} letters, "
+                f"the most are {_LONGEST_FIELD:,}: shorten it"
+            )
 
 
 def plain_path(name: str) -> str:

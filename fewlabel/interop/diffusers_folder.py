@@ -9,16 +9,17 @@ same noise levels. That of score-SDE VE is told σ and gives the score, both for
 for images in [-1, 1] σ is twice that, so k = 1/2 in `fewlabel.score`.
 """
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from fewlabel.config import ScoreConfig, validated
 from fewlabel.errors import UserError
+from fewlabel.files import read_json
 from fewlabel.interop.imported import Imported
 from fewlabel.interop.tensors import check_weights, read_weights
 from fewlabel.models import score_network
@@ -176,7 +177,8 @@ def _weights(folder: Path, shape: tuple[int, ...], score: Mapping[str, Any]) -> 
         raise UserError(f"{folder} holds no weights: there is no {_WEIGHTS[0]}")
     section = validated({**score, "fit": {"steps": 1}}, str(folder / "config.json"), ScoreConfig)
     try:
-        network = score_network(shape, section)
+        with torch.device("meta"):  # names and shapes are wanted, no values
+            network = score_network(shape, section)
     except (TypeError, ValueError, ZeroDivisionError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{folder / 'config.json'} is no UNet2DModel's: {reason}") from None
@@ -196,7 +198,9 @@ def _renamed(name: str) -> str:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = read_json(path)
+    except UserError:
+        raise
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "it is no JSON"
         raise UserError(f"{path} cannot be read ({reason}): give a diffusers folder") from None

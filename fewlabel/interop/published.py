@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from fewlabel.config import ScoreConfig, validated
@@ -76,7 +77,8 @@ def read_published(path: Path, size: int | None, settings: Mapping[str, Any]) ->
     layout = _Layout.of(path, stored)
     section = validated(layout.section(), str(path), ScoreConfig)
     shape = layout.channels, size, size
-    network = score_network(shape, section)
+    with torch.device("meta"):  # names and shapes are wanted, no values
+        network = score_network(shape, section)
     names = dict(_names(network.model, layout))  # type: ignore[arg-type]
     check_keys(path, names, (key for key in stored if key != _SIGMAS), _NETWORK)
     weights = {f"model.{own}": _turned(key, stored[key]) for key, own in names.items()}

@@ -3,7 +3,8 @@
 import pickle
 import re
 import warnings
-from collections.abc import Iterable, Mapping
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from fewlabel.errors import UserError
+from fewlabel.limits import check_claim, out_of_memory
 
 __all__ = ["check_keys", "check_weights", "read_pickled", "read_weights"]
 
@@ -47,6 +49,7 @@ def read_pickled(path: Path) -> dict[str, Any]:
         UserError: for a file that asks for anything else, or is cut short.
     """
     try:
+        check_claim(path, "its content", _unpacked(path))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what is odd about a file is told by the error
             found = torch.load(path, map_location="cpu", weights_only=True)
@@ -57,11 +60,34 @@ def read_pickled(path: Path) -> dict[str, Any]:
             f"{path} is no checkpoint of tensors alone ({reason}), and nothing in it was run: "
             f"{_AGAIN}"
         ) from None
+    except UserError:
+        raise
+    except MemoryError:
+        raise out_of_memory(str(path)) from None
     except Exception as error:  # on bad bytes the reader raises anything
         raise UserError(f"{path} cannot be read ({_line(error)}): {_AGAIN}") from None
     if not isinstance(found, dict):
         raise UserError(f"{path} holds no mapping: {_AGAIN}")
+    claimed = sum(value.numel() * value.element_size() for value in _tensors(found))
+    check_claim(path, "the tensors that it names", claimed)  # a view may repeat one value
     return found
+
+
+def _unpacked(path: Path) -> int:
+    """The bytes of a file when it is unpacked."""
+    if not zipfile.is_zipfile(path):
+        return path.stat().st_size
+    with zipfile.ZipFile(path) as file:
+        return sum(member.file_size for member in file.infolist())
+
+
+def _tensors(found: Any, depth: int = 3) -> Iterator[Tensor]:
+    """The tensors in mappings and lists, as far down as weights lie."""
+    if isinstance(found, Tensor):
+        yield found
+    elif depth and isinstance(found, Mapping | list | tuple):
+        for value in found.values() if isinstance(found, Mapping) else found:
+            yield from _tensors(value, depth - 1)
 
 
 def check_keys(path: Path, expected: Iterable[str], found: Iterable[str], what: str) -> None:

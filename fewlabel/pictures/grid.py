@@ -246,6 +246,7 @@ def _shortened(name: str, font: ImageFont.FreeTypeFont) -> str:
     longest = LABEL_EMS * font.size
     if font.getlength(name) <= longest:
         return name
+    name = name[: math.ceil(longest)]  # of the rest nothing is shown: no letter is that narrow
     while font.getlength(name + "…") > longest:
         name = name[:-1]
     return name + "…"

@@ -12,12 +12,21 @@ from fewlabel.process.base import Process
 
 __all__ = ["EDM", "VE", "VP", "SubVP"]
 
+_SMALLEST, _LARGEST = 1e-15, 1e15  # their squares fit in float32
+_DEVIATIONS = 6  # of a normal number in float32, at most
+_LARGEST_BETA = 300.0  # α is about exp(−β_max/4): it must not become 0 in float32
+
 
 def _check_sigmas(name: str, sigma_min: float, sigma_max: float) -> None:
     if not 0 < sigma_min < sigma_max < math.inf:
         raise UserError(
             f"process {name}: sigma_min={sigma_min:g} and sigma_max={sigma_max:g} do not satisfy "
             f"0 < sigma_min < sigma_max; give a smaller sigma_min or a larger sigma_max"
+        )
+    if sigma_min < _SMALLEST or sigma_max > _LARGEST:
+        raise UserError(
+            f"process {name}: sigma_min={sigma_min:g} and sigma_max={sigma_max:g} are not within "
+            f"{_SMALLEST:g} and {_LARGEST:g}, as float32 needs; scale the data and them"
         )
 
 
@@ -105,6 +114,11 @@ class EDM(Process):
             )
         if not math.isfinite(self.p_mean):
             raise UserError(f"process edm: p_mean={self.p_mean:g} is not finite; -1.2 is usual")
+        if abs(self.p_mean) + _DEVIATIONS * self.p_std > math.log(_LARGEST):
+            raise UserError(
+                f"process edm: with p_mean={self.p_mean:g} and p_std={self.p_std:g} some σ of the "
+                "training leave float32; -1.2 and 1.2 are usual"
+            )
 
     @property
     def t_min(self) -> float:  # noqa: D102
@@ -147,6 +161,11 @@ class _LinearBeta(Process):
                 f"process {self.name}: beta_min={self.beta_min:g}, beta_max={self.beta_max:g} and "
                 f"epsilon={self.epsilon:g} do not satisfy 0 < beta_min < beta_max and "
                 "0 < epsilon < 1; 0.1, 20 and 0.001 are usual"
+            )
+        if self.beta_max > _LARGEST_BETA:
+            raise UserError(
+                f"process {self.name}: beta_max={self.beta_max:g} leaves no signal in float32; "
+                f"give at most {_LARGEST_BETA:g}, 20 is usual"
             )
 
     @property

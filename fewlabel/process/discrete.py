@@ -18,6 +18,7 @@ SCHEDULES = ("linear", "scaled_linear", "squaredcos_cap_v2")
 
 _LARGEST = 0.999
 _SHIFT = 0.008
+_MOST_STEPS = 100_000
 
 
 @lru_cache(maxsize=32)
@@ -40,6 +41,10 @@ def log_noise_ratios(
     Raises:
         UserError: for an unknown schedule, or values that are none.
     """
+    if steps > _MOST_STEPS or len(betas) > _MOST_STEPS:
+        raise UserError(
+            f"process discrete: more than {_MOST_STEPS:,} steps; models have about 1000"
+        )
     values = torch.tensor(betas) if betas else _betas(schedule, start, end, steps)
     if len(values) < 2 or not (0 < float(values.min()) and float(values.max()) < 1):
         raise UserError(

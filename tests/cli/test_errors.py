@@ -436,3 +436,23 @@ def test_a_process_ends_the_same_way(
     ended = SimpleNamespace(status=done.returncode, out=done.stdout, err=done.stderr)
     assert_refused(ended, *fragments)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_too_little_memory_is_said_with_what_helps(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def exhausted(*_: object) -> NoReturn:
+        raise MemoryError("Unable to allocate 8.00 EiB for an array")
+
+    monkeypatch.setattr("fewlabel.data.open_dataset", exhausted)
+    ended = cli("datasets", "digits")
+    assert ended.status == 1
+    (line,) = ended.err.splitlines()
+    assert line.startswith("fewlabel: not enough memory; close other programs, ")
+    assert "--size" in line
+
+
+def test_a_message_has_a_length_that_can_be_read(cli: Cli, tmp_path: Path) -> None:
+    ended = cli("train", "digits", "--method", "x" * 100_000, "--out", tmp_path / "run")
+    assert_refused(ended, "xxx")
+    assert len(ended.err) < 2100

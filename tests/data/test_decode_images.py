@@ -1,3 +1,4 @@
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -88,25 +89,58 @@ def test_a_colour_declared_transparent_turns_white(mode: str, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("suffix", "dtype"), [("png", np.uint16), ("tif", np.uint16), ("tif", np.int32)]
+    ("suffix", "order"), [("png", "<u2"), ("tif", "<u2"), ("tif", ">u2"), ("pgm", "<u2")]
 )
-def test_16_bit_grey_is_scaled_not_clipped(
-    suffix: str, dtype: type[np.generic], tmp_path: Path
-) -> None:
+def test_16_bit_grey_is_scaled_not_clipped(suffix: str, order: str, tmp_path: Path) -> None:
     levels = np.arange(256).reshape(16, 16)
     path = tmp_path / f"deep.{suffix}"
-    Image.fromarray((levels * 257).astype(dtype)).save(path)
+    Image.fromarray((levels * 257).astype(order)).save(path)
     np.testing.assert_array_equal(decode(path, 16)[..., 0], levels)
 
 
+def test_12_bit_grey_is_scaled_from_12_bits(tmp_path: Path) -> None:
+    """A TIFF tells how many bits there are: two pixels, 0xFFF and 0x7F8, lie in three bytes."""
+    tags = [
+        *((256, 2), (257, 1), (258, 12), (259, 1), (262, 1)),  # width, height, bits, raw, grey
+        *((273, 8), (277, 1), (278, 1), (279, 3)),  # place, samples, rows, length
+    ]
+    entries = b"".join(struct.pack("<HHIHH", tag, 3, 1, value, 0) for tag, value in tags)
+    head = struct.pack("<2sHI", b"II", 42, 12)
+    directory = struct.pack("<H", len(tags)) + entries + bytes(4)
+    path = tmp_path / "sensor.tif"
+    path.write_bytes(head + bytes([0xFF, 0xF7, 0xF8, 0]) + directory)
+    with Image.open(path) as opened:
+        assert np.asarray(opened).tolist() == [[0xFFF, 0x7F8]]
+    pixels = decode(path, 1)  # its central square is the left one
+    assert pixels.tolist() == [[[255]]]
+
+
 @pytest.mark.parametrize(
-    "pixels", [np.full((4, 4), 0.5, np.float32), np.full((4, 4), 70_000, np.int32)]
+    "pixels",
+    [
+        np.full((4, 4), 0.5, np.float32),
+        np.full((4, 4), 70_000, np.int32),
+        np.full((4, 4), 200, np.int32),
+    ],
 )
 def test_pixels_of_unknown_range_are_refused(pixels: np.ndarray, tmp_path: Path) -> None:
     path = tmp_path / "deep.tif"
     Image.fromarray(pixels).save(path)
-    with pytest.raises(ValueError, match="its pixels"):
+    with pytest.raises(ValueError, match=r"its pixels are .*: convert it to 8 or 16 bits"):
         decode(path, 4)
+
+
+def test_an_image_in_strips_is_the_image_as_a_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (50, 40, 4), dtype=np.uint8)
+    path = tmp_path / "noise.png"
+    Image.fromarray(pixels).save(path)
+    whole = decode(path, 40)
+    monkeypatch.setattr("fewlabel.data.images._STRIP_PIXELS", 7 * 40)
+    np.testing.assert_array_equal(decode(path, 40), whole)
+    white = 255 + (pixels[..., :3].astype(float) - 255) * pixels[..., 3:] / 255
+    np.testing.assert_allclose(whole, white[5:45], atol=1)
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "tif"])

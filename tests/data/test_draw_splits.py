@@ -201,6 +201,16 @@ def test_a_csv_that_cannot_be_used(
         draw_splits(make_dataset((9, 9)), str(tmp_path / "sheet.csv"), 0)
 
 
+@pytest.mark.parametrize(
+    "spec", ["1e99999999", "1e-99999999", "0." + "0" * 5000 + "1", "9" * 5000 + "/class"]
+)
+def test_a_spec_of_endless_digits_is_refused_at_once(
+    spec: str, digits: Dataset, refuses: Refuses
+) -> None:
+    with refuses(spec[:10], "give a fraction such as 0.05"):
+        draw_splits(digits, spec, 0)
+
+
 @pytest.mark.parametrize("spec", ["", "many", "4/klass", "5%", "nan", "1/0"])
 def test_a_spec_that_cannot_be_parsed(spec: str, digits: Dataset, refuses: Refuses) -> None:
     with refuses(f"'{spec}'", "not understood", "0.05", "4/class", "all", "CSV"):

@@ -174,3 +174,16 @@ def test_pairs_refuse_what_is_not_paired(tmp_path: Path) -> None:
         with pytest.raises(UserError, match="are no pairs: give n of each"):
             grid.pairs_sheet(images, nearest, distances, tmp_path / "a.png")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_of_an_endless_name_only_the_beginning_is_measured_again_and_again() -> None:
+    class Font:
+        size, letters = 10, 0
+
+        def getlength(self, text: str) -> float:
+            self.letters += len(text)
+            return 5.0 * len(text)
+
+    font = Font()
+    assert grid._shortened("x" * 5000, font) == "x" * 23 + "…"  # type: ignore[arg-type]
+    assert font.letters < 5000 + 121**2
