@@ -15,6 +15,7 @@ from pydantic import (
 )
 
 from fewlabel.errors import UserError
+from fewlabel.regular_file import regular
 
 __all__ = [
     "ClassifierConfig",
@@ -242,10 +243,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file.
 
     Raises:
-        UserError: if the file is missing, is not YAML or holds no mapping.
+        UserError: if the file is missing, is no regular file, is not YAML or holds no mapping.
     """
     try:
-        values = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+        values = yaml.load(regular(path).read_text(encoding="utf-8"), _Loader)
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}; give the path of a YAML file") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -29,6 +29,7 @@ from fewlabel.config import Config, read_yaml, validated
 from fewlabel.data import Splits
 from fewlabel.errors import UserError
 from fewlabel.files import append_line, check_free, remove_leftovers, write_json, write_text
+from fewlabel.regular_file import regular
 from fewlabel.training.best import validation_loss
 from fewlabel.training.checkpoint import Checkpoints
 
@@ -113,7 +114,7 @@ class RunFolder:
         Raises:
             UserError: if it is not there or is damaged.
         """
-        path = self.path / "labels.json"
+        path = regular(self.path / "labels.json")
         try:
             return Splits.from_json(json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError) as error:
@@ -157,7 +158,7 @@ class RunFolder:
         if not self.log.exists():
             return []
         records = []
-        for line in self.log.read_text(encoding="utf-8").splitlines():
+        for line in regular(self.log).read_text(encoding="utf-8").splitlines():
             try:
                 records.append(json.loads(line))
             except ValueError:

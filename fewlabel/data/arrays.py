@@ -10,6 +10,7 @@ from fewlabel.batch import UNLABELLED
 from fewlabel.data.dataset import Dataset, fingerprint_of
 from fewlabel.data.in_memory import image_dataset
 from fewlabel.errors import UserError
+from fewlabel.regular_file import regular
 
 __all__ = ["open_npz"]
 
@@ -53,6 +54,7 @@ def open_npz(path: Path, size: int | None = None) -> Dataset:
 
 
 def _read(path: Path) -> dict[str, NDArray]:
+    regular(path)
     try:
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}

@@ -20,6 +20,7 @@ from fewlabel.data.dataset import Dataset, fingerprint_of
 from fewlabel.data.decoded import Progress, open_decoded
 from fewlabel.data.images import check_size
 from fewlabel.errors import UserError
+from fewlabel.regular_file import regular
 
 __all__ = ["open_hub"]
 
@@ -100,7 +101,7 @@ class _Rows:
     def _stream(self, found: dict[str, Any] | None) -> BinaryIO:
         found = found or {}
         if found.get("bytes") is None and found.get("path"):
-            return open(found["path"], "rb")
+            return regular(Path(found["path"])).open("rb")
         return io.BytesIO(found.get("bytes") or b"")
 
     def sizes(self) -> NDArray[np.int64]:

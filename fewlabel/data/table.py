@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fewlabel.errors import UserError
+from fewlabel.regular_file import regular
 
 __all__ = ["is_table", "plain_path", "repeated", "rows_of"]
 
@@ -28,12 +29,12 @@ def rows_of(path: Path, *columns: str) -> Iterator[tuple[int, dict[str, str | No
         columns: what its first line must name.
 
     Raises:
-        UserError: if it cannot be read, is no CSV in UTF-8, lacks a column, has no rows, or one
-            with more fields than columns.
+        UserError: if it cannot be read, is no regular file or no CSV in UTF-8, lacks a column,
+            has no rows, or one with more fields than columns.
     """
     line = 0
     try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
+        with regular(path).open(encoding="utf-8-sig", newline="") as stream:
             first = stream.readline()
             stream.seek(0)
             reader = csv.DictReader(stream, delimiter=max(_DELIMITERS, key=first.count))

@@ -22,6 +22,7 @@ from fewlabel.errors import UserError
 from fewlabel.interop.imported import Imported
 from fewlabel.interop.tensors import check_weights, read_weights
 from fewlabel.models import score_network
+from fewlabel.regular_file import regular
 
 __all__ = ["EDM_PIPELINE", "SCHEDULE_KEYS", "read_folder"]
 
@@ -195,6 +196,7 @@ def _renamed(name: str) -> str:
 
 
 def _json(path: Path) -> dict[str, Any]:
+    regular(path)
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from fewlabel.errors import UserError
+from fewlabel.regular_file import regular
 
 __all__ = ["check_keys", "check_weights", "read_pickled", "read_weights"]
 
@@ -25,6 +26,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     Raises:
         UserError: for a file that is cut short, or holds anything else.
     """
+    regular(path)
     if path.suffix != ".safetensors":
         found = read_pickled(path)
         for name, value in found.items():
@@ -46,6 +48,7 @@ def read_pickled(path: Path) -> dict[str, Any]:
     Raises:
         UserError: for a file that asks for anything else, or is cut short.
     """
+    regular(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what is odd about a file is told by the error
