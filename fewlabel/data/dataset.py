@@ -44,6 +44,7 @@ class Dataset:
         skipped: the files left out because they are broken.
         sizes: how many images there are of each size, such as {"640×480": 12}, as they are stored.
         unread: how many files there are that are of no kind that is read, such as {".heic": 12}.
+        notes: what people should know of how the data were read, one sentence each.
         fingerprint: equal for equal datasets, wherever they are stored.
         test: the examples that the source itself names as its test part, if it does; they are
             held out for the final figures, instead of `test_fraction`.
@@ -59,6 +60,7 @@ class Dataset:
     skipped: tuple[str, ...] = ()
     sizes: Mapping[str, int] = field(default_factory=dict)
     unread: Mapping[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
     fingerprint: str
     test: NDArray[np.int64] | None = None
     test_fraction: float = 0.0
