@@ -16,6 +16,7 @@ from pydantic import (
 
 from fewlabel.errors import UserError
 from fewlabel.limits import read_text
+from fewlabel.regular_file import regular
 
 __all__ = [
     "ClassifierConfig",
@@ -288,10 +289,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file.
 
     Raises:
-        UserError: if the file is missing, is not YAML or holds no mapping.
+        UserError: if the file is missing, is no regular file, is not YAML or holds no mapping.
     """
     try:
-        values = _parsed(read_text(path))
+        values = _parsed(read_text(regular(path)))
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}; give the path of a YAML file") from None
     except UserError:

@@ -36,6 +36,7 @@ from fewlabel.files import (
     write_json,
     write_text,
 )
+from fewlabel.regular_file import regular
 from fewlabel.training.best import validation_loss
 from fewlabel.training.checkpoint import Checkpoints
 
@@ -120,7 +121,7 @@ class RunFolder:
         Raises:
             UserError: if it is not there or is damaged.
         """
-        path = self.path / "labels.json"
+        path = regular(self.path / "labels.json")
         try:
             return Splits.from_json(read_json(path))
         except (OSError, ValueError) as error:
@@ -164,7 +165,7 @@ class RunFolder:
         if not self.log.exists():
             return []
         records = []
-        for line in self.log.read_text(encoding="utf-8").splitlines():
+        for line in regular(self.log).read_text(encoding="utf-8").splitlines():
             try:
                 records.append(json.loads(line))
             except ValueError:

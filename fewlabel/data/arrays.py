@@ -15,10 +15,11 @@ from numpy.lib.format import (
 from numpy.typing import NDArray
 
 from fewlabel.batch import UNLABELLED
-from fewlabel.data.dataset import Dataset, array_digest, fingerprint_of
+from fewlabel.data.dataset import Dataset, array_digest, data_fingerprint
 from fewlabel.data.in_memory import image_dataset
 from fewlabel.errors import UserError
 from fewlabel.limits import check_claim, out_of_memory
+from fewlabel.regular_file import regular
 
 __all__ = ["open_npz"]
 
@@ -57,18 +58,18 @@ def open_npz(path: Path, size: int | None = None) -> Dataset:
         raise UserError(f"{path}: two of the class_names are alike; give each class its own")
     if values.ndim == 4:
         return image_dataset(str(path), values, labels, names, size)
-    content = array_digest(values), array_digest(labels)
     return Dataset(
         name=str(path),
         values=values,
         labels=labels,
         class_names=names,
-        fingerprint=fingerprint_of("vectors", *content, values.shape, names),
+        fingerprint=data_fingerprint(array_digest(values), labels, names),
     )
 
 
 def _read(path: Path) -> dict[str, NDArray]:
     """The arrays that are used; the others are not even unpacked."""
+    regular(path)
     try:
         with zipfile.ZipFile(path) as file:
             members = {name.removesuffix(".npy"): name for name in file.namelist()}

@@ -20,6 +20,7 @@ __all__ = [
     "array_digest",
     "as_images",
     "contents_of",
+    "data_fingerprint",
     "fingerprint_of",
     "in_words",
     "refuse_other_shape",
@@ -49,7 +50,7 @@ class Dataset:
         skipped: the files left out because they are broken.
         sizes: how many images there are of each size, such as {"640×480": 12}, as they are stored.
         unread: how many files there are that are of no kind that is read, such as {".heic": 12}.
-        notes: what else people should know of the data, a line each.
+        notes: what people should know of how the data were read, a line each.
         fingerprint: a hash of the values, the labels and the class names: equal for equal
             datasets, wherever they are stored.
         contents: (N,) uint64, a hash of each example as its source holds it (the bytes of its
@@ -217,8 +218,28 @@ def contents_of(rows: NDArray) -> NDArray[np.uint64]:
 
 
 def array_digest(values: NDArray) -> str:
-    """A hash of all values of an array."""
-    return hashlib.blake2b(np.ascontiguousarray(values).data, digest_size=16).hexdigest()
+    """A hash of an array: its shape, its kind and its values."""
+    digest = hashlib.blake2b(f"{values.shape} {values.dtype.str}".encode(), digest_size=16)
+    digest.update(np.ascontiguousarray(values).data)
+    return digest.hexdigest()
+
+
+def data_fingerprint(
+    values: str,
+    labels: NDArray[np.int64],
+    class_names: Sequence[str],
+    test: NDArray[np.int64] | None = None,
+) -> str:
+    """The fingerprint of a dataset.
+
+    Args:
+        values: a hash of its values.
+        labels: (N,).
+        class_names: K texts.
+        test: the rows of its own test part.
+    """
+    own = None if test is None else array_digest(test)
+    return fingerprint_of(values, array_digest(labels), list(class_names), own)
 
 
 def fingerprint_of(*facts: object) -> str:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fewlabel.data.dataset import Dataset, array_digest, fingerprint_of
+from fewlabel.data.dataset import Dataset, array_digest, data_fingerprint
 from fewlabel.errors import UserError
 
 __all__ = ["load_digits"]
@@ -28,13 +28,12 @@ def load_digits(size: int | None = None) -> Dataset:
     levels = np.round(values * 255 / _LARGEST_VALUE).astype(np.uint8)
     labels = classes.astype(np.int64)
     class_names = tuple(str(digit) for digit in range(10))
-    content = array_digest(levels), array_digest(labels)
     return Dataset(
         name="digits",
         values=levels.reshape(-1, _SIDE, _SIDE, 1),
         labels=labels,
         class_names=class_names,
-        fingerprint=fingerprint_of("digits", *content, class_names),
+        fingerprint=data_fingerprint(array_digest(levels), labels, class_names),
         test_fraction=0.15,
         validation_fraction=0.1,
     )

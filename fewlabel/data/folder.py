@@ -1,35 +1,43 @@
-"""A folder of images, in one of two layouts.
+"""A folder of images, in one of these layouts.
 
 DATA/cat/1.png                  one sub-folder per class
 DATA/dog/a.jpg
 DATA/unlabeled/0001.jpg         (or unlabelled/) and perhaps one without labels
 
+DATA/train/cat/1.png            or the same in parts: train, val and test, or some of them
+DATA/test/cat/7.png             the test part is held out
+
 DATA/labels.csv                 or a table, `file,label`, which then alone says the labels;
 DATA/1.png                      images that it does not list have none
+
+DATA/dataset.json               or the table of the tools of StyleGAN and EDM, likewise
+DATA/00000/img00000000.png
 """
 
 import os
 import unicodedata
-from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
 from fewlabel.batch import UNLABELLED
-from fewlabel.data.dataset import Dataset, array_digest, fingerprint_of
+from fewlabel.data.dataset import Dataset, data_fingerprint
+from fewlabel.data.dataset_json import DATASET_JSON, entries_of, labels_of_entries, refuse_unnamed
 from fewlabel.data.decoded import Progress, open_decoded
-from fewlabel.data.images import KINDS, SUFFIXES, check_size
+from fewlabel.data.folder_notes import classes_inside, joined, left_out
+from fewlabel.data.images import KINDS, check_size
 from fewlabel.data.label_table import TABLE, labels_of
+from fewlabel.data.layout import Layout, folders_in, images_in, layout_of
 from fewlabel.data.listing import Listing, Names
+from fewlabel.data.masks import refuse_masks
+from fewlabel.data.walk import Walk
 from fewlabel.errors import UserError
-from fewlabel.files import printable
 
 __all__ = ["open_folder"]
 
-_UNLABELLED_FOLDERS = ("unlabeled", "unlabelled")
 _LAYOUT = (
     "put each class in a sub-folder of its own, and images without a label in unlabeled/, or "
     f"name the label of each file in {TABLE}"
@@ -48,8 +56,10 @@ def open_folder(
     are, in whatever mode they are stored; else grey ones have three equal channels.
 
     Args:
-        folder: one sub-folder per class, and ``unlabeled`` for images without a label; or images
-            and ``labels.csv`` with the columns ``file`` and ``label``.
+        folder: one sub-folder per class, and ``unlabeled`` for images without a label; or such
+            sub-folders in ``train``, ``val`` and ``test``, of which ``test`` never trains; or
+            images and ``labels.csv`` with the columns ``file`` and ``label``, or the
+            ``dataset.json`` of StyleGAN and EDM.
         size: side of the images; None for the most frequent short side, at most 64.
         progress: called as ``progress(done, total)`` while images are decoded.
         strict: raise on a broken image; else leave it out and name it in ``skipped``.
@@ -70,6 +80,7 @@ def open_folder(
     decoded = open_decoded(files, size, facts, strict, progress)
     readable = listing.without(decoded.broken)
     _check_classes(root, readable, len(decoded.broken))
+    test = readable.held_out()
     return Dataset(
         name=root.resolve().name,
         values=decoded.images,
@@ -79,11 +90,10 @@ def open_folder(
         skipped=tuple(listing.files[row] for row in sorted(decoded.broken)),
         sizes=decoded.sizes,
         unread=listing.unread,
-        notes=decoded.notes,
-        fingerprint=fingerprint_of(
-            decoded.digest, array_digest(readable.labels), readable.class_names
-        ),
+        notes=(*listing.notes, *decoded.notes),
+        fingerprint=data_fingerprint(decoded.digest, readable.labels, readable.class_names, test),
         contents=decoded.contents,
+        test=test,
     )
 
 
@@ -109,39 +119,51 @@ def _list(root: Path) -> Listing:
         raise UserError(f"folder {root} does not exist: check the path")
     if not root.is_dir():
         raise UserError(f"{root} is a file, not a folder: {_LAYOUT}, and give the folder")
-    if (root / TABLE).is_file():
-        unread: Counter[str] = Counter()
-        files = Names(sorted(_images_under(root, "", unread)))
-        labels, class_names = labels_of(files, root / TABLE)
-        listing = _listing(root, files, labels, class_names, unread)
-    else:
-        listing = _by_class(root)
+    listing = _by_table(root) or _by_class(root)
     _check_classes(root, listing)
     return listing
 
 
+def _by_table(root: Path) -> Listing | None:
+    """The images at any depth, their labels from a table; None if there is no table."""
+    table = root / TABLE
+    is_csv = os.path.lexists(table) and not table.is_dir()
+    entries = None if is_csv else entries_of(root / DATASET_JSON)
+    if not is_csv and entries is None:
+        return None
+    walk = Walk(root, (TABLE,) if is_csv else (DATASET_JSON,))
+    (files,) = walk.images([""])
+    refuse_masks(root, folders_in(root), files)
+    if entries is None:
+        labels, class_names = labels_of(files, table)
+    else:
+        labels, class_names = labels_of_entries(files, root / DATASET_JSON, entries)
+    listing = _listing(root, files, labels, class_names, walk.unread)
+    both = is_csv and (root / DATASET_JSON).is_file()
+    notes = [f"{TABLE} says the labels, {DATASET_JSON} is not read"] if both else []
+    notes += left_out(walk.system, walk.again)
+    return replace(listing, table=TABLE if is_csv else DATASET_JSON, notes=tuple(notes))
+
+
 def _by_class(root: Path) -> Listing:
     """The images in sub-folders, those of the first class first, those without a label last."""
-    subfolders = sorted(p.name for p in root.iterdir() if p.is_dir() and p.name[0] != ".")
-    flat = sorted(p.name for p in root.iterdir() if p.is_file() and _is_image(p.name))
-    class_names = tuple(name for name in subfolders if not _is_unlabelled(name))
-    for name in class_names:
-        if (shown := printable(name)) != name:
-            raise UserError(f"the name of the class folder {root}/{shown} is not UTF-8: rename it")
-    unlabelled = [(UNLABELLED, name) for name in subfolders if _is_unlabelled(name)]
-    counts: list[tuple[int, int]] = []
-    unread: Counter[str] = Counter()
-
-    def found() -> Iterator[str]:
-        for label, name in [*enumerate(class_names), *unlabelled]:
-            inside = sorted(_images_under(root, name, unread))
-            counts.append((label, len(inside)))
-            yield from inside
-
-    files = Names(found())
-    labels = np.repeat([label for label, _ in counts], [count for _, count in counts])
-    _check_layout(root, len(files), class_names, flat)
-    return _listing(root, files, labels, class_names, unread)
+    layout, walk = layout_of(root), Walk(root)
+    inside = walk.images([branch.folder for branch in layout.branches])
+    _check_layout(root, sum(map(len, inside)), layout.class_names, images_in(root))
+    _check_links(root, layout, walk.again)
+    files = Names(name for names in inside for name in names)
+    refuse_masks(root, [branch.folder for branch in layout.branches], files)
+    refuse_unnamed(root, files)
+    code = {name: label for label, name in enumerate(layout.class_names)}
+    labels = [code.get(branch.class_name or "", UNLABELLED) for branch in layout.branches]
+    notes = (
+        *layout.notes,
+        *joined(layout.branches, inside),
+        *left_out([*layout.system, *walk.system], walk.again),
+    )
+    rows = np.repeat(np.array(labels, np.int64), [len(names) for names in inside])
+    listing = _listing(root, files, rows, layout.class_names, walk.unread)
+    return replace(listing, test=layout.test, notes=notes)
 
 
 def _listing(
@@ -149,49 +171,15 @@ def _listing(
     files: Names,
     labels: Iterable[int],
     class_names: tuple[str, ...],
-    unread: Counter[str],
+    unread: Mapping[str, int],
 ) -> Listing:
     sizes, changed = np.empty(len(files), np.int64), np.empty(len(files), np.int64)
     for row, name in enumerate(files):
         facts = os.stat(f"{root}/{name}")
         sizes[row], changed[row] = facts.st_size, facts.st_mtime_ns
     known = np.asarray(labels, dtype=np.int64)
-    return Listing(files, known, sizes, changed, class_names, dict(unread.most_common()))
-
-
-def _images_under(
-    root: Path, name: str, unread: Counter[str], above: tuple[str, ...] = ()
-) -> Iterator[str]:
-    """The images in a folder at any depth, relative to root, none hidden; others are counted.
-
-    Links are followed, but for those to a folder above.
-    """
-    here = os.path.realpath(root / name)
-    if here in above:
-        return
-    with os.scandir(root / name) as entries:
-        for entry in entries:
-            inner = f"{name}/{entry.name}" if name else entry.name
-            if entry.name[0] == ".":
-                continue
-            if entry.is_dir():
-                yield from _images_under(root, inner, unread, (*above, here))
-            elif _is_image(entry.name):
-                yield inner
-            elif inner != TABLE:
-                unread[_ending(entry.name)] += 1
-
-
-def _is_unlabelled(folder: str) -> bool:
-    return folder.lower() in _UNLABELLED_FOLDERS
-
-
-def _is_image(name: str) -> bool:
-    return name[0] != "." and _ending(name) in SUFFIXES
-
-
-def _ending(name: str) -> str:
-    return os.path.splitext(name)[1].lower()
+    most_first = dict(sorted(unread.items(), key=lambda item: -item[1]))
+    return Listing(files, known, sizes, changed, class_names, most_first)
 
 
 def _check_layout(root: Path, n_files: int, class_names: tuple[str, ...], flat: list[str]) -> None:
@@ -206,9 +194,18 @@ def _check_layout(root: Path, n_files: int, class_names: tuple[str, ...], flat: 
         )
 
 
+def _check_links(root: Path, layout: Layout, again: Sequence[str]) -> None:
+    for branch in layout.branches:
+        if branch.class_name is not None and branch.folder in again:
+            raise UserError(
+                f"class folder {root / branch.folder} is a link to a folder above it or to one "
+                "that is read already: remove the link"
+            )
+
+
 def _check_classes(root: Path, listing: Listing, n_broken: int = 0) -> None:
     present = set(np.unique(listing.labels).tolist())
-    has_table = (root / TABLE).is_file()
+    table = listing.table and root / listing.table
     for name in listing.class_names:
         if any(unicodedata.category(letter) == "Cc" for letter in name):
             raise UserError(
@@ -217,16 +214,19 @@ def _check_classes(root: Path, listing: Listing, n_broken: int = 0) -> None:
             )
     for label, name in enumerate(listing.class_names):
         if label not in present:
-            where = f"class {name} of {root / TABLE}" if has_table else f"folder {root / name}"
+            in_folder = not table and (root / name).is_dir()
+            where = f"folder {root / name}" if in_folder else f"class {name} of {table or root}"
             broken = f" but broken ones ({n_broken} of {root} are)" if n_broken else ""
             raise UserError(
                 f"class without a label: {where} has no images{broken}: add at least one labelled "
-                f"image or remove the {'class' if has_table else 'folder'}"
+                f"image or remove the {'class' if table else 'folder'}"
             )
     if len(listing.class_names) < 2:
         only = listing.class_names[0] if listing.class_names else "none"
-        if has_table:
-            raise UserError(f"{root / TABLE} has only one class, {only}: label images of another")
+        if table:
+            raise UserError(f"{table} has only one class, {only}: label images of another")
+        if found := classes_inside(root, only):
+            raise UserError(found)
         raise UserError(
             f"folder {root} has only one class sub-folder, {only}: add a sub-folder for each "
             "other class"

@@ -15,10 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fewlabel.batch import UNLABELLED
-from fewlabel.data.dataset import Dataset, array_digest, fingerprint_of
+from fewlabel.data.dataset import Dataset, array_digest, data_fingerprint
 from fewlabel.data.decoded import Progress, open_decoded
 from fewlabel.data.images import check_size
 from fewlabel.errors import UserError
+from fewlabel.regular_file import regular
 
 __all__ = ["open_hub"]
 
@@ -55,6 +56,7 @@ def open_hub(
     decoded = open_decoded(files, size, facts, strict, progress)
     kept = np.setdiff1d(np.arange(len(files)), list(decoded.broken))
     n_test = len(parts["test"]) if len(parts) > 1 and "test" in parts else 0
+    test = np.flatnonzero(kept >= len(files) - n_test) if n_test else None
     return Dataset(
         name=name,
         values=decoded.images,
@@ -62,12 +64,10 @@ def open_hub(
         class_names=class_names,
         skipped=tuple(files.name(row) for row in sorted(decoded.broken)),
         sizes=decoded.sizes,
-        fingerprint=fingerprint_of(
-            decoded.digest, array_digest(labels[kept]), class_names, n_test
-        ),
+        fingerprint=data_fingerprint(decoded.digest, labels[kept], class_names, test),
         contents=decoded.contents,
         notes=decoded.notes,
-        test=np.flatnonzero(kept >= len(files) - n_test) if n_test else None,
+        test=test,
     )
 
 
@@ -102,7 +102,7 @@ class _Rows:
     def _stream(self, found: dict[str, Any] | None) -> BinaryIO:
         found = found or {}
         if found.get("bytes") is None and found.get("path"):
-            return open(found["path"], "rb")
+            return regular(Path(found["path"])).open("rb")
         return io.BytesIO(found.get("bytes") or b"")
 
     def states(self) -> NDArray[np.int64]:

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from fewlabel.data.dataset import Dataset, array_digest, contents_of, fingerprint_of
+from fewlabel.data.dataset import Dataset, array_digest, contents_of, data_fingerprint
 from fewlabel.data.images import darkness_note, squares
 
 __all__ = ["image_dataset"]
@@ -30,7 +30,6 @@ def image_dataset(
     """
     values = squares(images, size)
     labels = labels.astype(np.int64)
-    content = array_digest(values), array_digest(labels)
     note = darkness_note(int(values.max(initial=0)))
     own_test = None if test_from is None else np.arange(test_from, len(images))
     return Dataset(
@@ -39,7 +38,7 @@ def image_dataset(
         labels=labels,
         class_names=class_names,
         sizes={f"{images.shape[2]}×{images.shape[1]}": len(images)},
-        fingerprint=fingerprint_of(*content, values.shape, class_names, test_from),
+        fingerprint=data_fingerprint(array_digest(values), labels, class_names, own_test),
         contents=contents_of(images),
         test=own_test,
         notes=() if note is None else (note,),

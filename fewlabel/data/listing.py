@@ -8,7 +8,7 @@ import hashlib
 import os
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import overload
 
 import numpy as np
@@ -71,6 +71,9 @@ class Listing:
         changed: (N,) int64: when each was last changed, in nanoseconds.
         class_names: the name of each class.
         unread: how many other files there are of each ending.
+        table: the file in the folder that says the labels, if one does.
+        test: the folders that are held out for the final figures.
+        notes: what people should know of how the folder was read.
     """
 
     files: Names
@@ -79,15 +82,30 @@ class Listing:
     changed: NDArray[np.int64]
     class_names: tuple[str, ...]
     unread: Mapping[str, int]
+    table: str | None = None
+    test: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def without(self, rows: Iterable[int]) -> "Listing":
         """The files but for some rows."""
         kept = np.setdiff1d(np.arange(len(self.files)), list(rows))
         if len(kept) == len(self.files):
             return self
-        files = self.files.chosen(kept.tolist())
-        chosen = (self.labels[kept], self.sizes[kept], self.changed[kept])
-        return Listing(files, *chosen, self.class_names, self.unread)
+        return replace(
+            self,
+            files=self.files.chosen(kept.tolist()),
+            labels=self.labels[kept],
+            sizes=self.sizes[kept],
+            changed=self.changed[kept],
+        )
+
+    def held_out(self) -> NDArray[np.int64] | None:
+        """The rows of the files in the folders `test`; None if there are none."""
+        if not self.test:
+            return None
+        prefixes = tuple(f"{folder}/" for folder in self.test)
+        rows = np.flatnonzero([name.startswith(prefixes) for name in self.files])
+        return rows if len(rows) else None
 
     def place(self) -> str:
         """A hash of which files there are, how large, and when they were changed."""

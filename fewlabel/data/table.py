@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TextIO
 
 from fewlabel.errors import UserError
+from fewlabel.regular_file import regular
 
 __all__ = ["is_table", "plain_path", "repeated", "rows_of"]
 
@@ -31,12 +32,12 @@ def rows_of(path: Path, *columns: str) -> Iterator[tuple[int, dict[str, str | No
         columns: what its first line must name.
 
     Raises:
-        UserError: if it cannot be read, is no CSV in UTF-8, lacks a column, has no rows, or one
-            with more fields than columns.
+        UserError: if it cannot be read, is no regular file or no CSV in UTF-8, lacks a column,
+            has no rows, or one with more fields than columns.
     """
     line = 0
     try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
+        with regular(path).open(encoding="utf-8-sig", newline="") as stream:
             first = next(_lines(stream, path), "")
             stream.seek(0)
             reader = csv.DictReader(

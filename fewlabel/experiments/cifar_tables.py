@@ -16,6 +16,7 @@ from fewlabel.experiments.compare_tables import averaged
 from fewlabel.experiments.grid import Grid, grid
 from fewlabel.files import write_json, write_text
 from fewlabel.metrics.intervals import Estimate
+from fewlabel.regular_file import regular
 from fewlabel.report.measures import measure
 from fewlabel.report.table import Column, Comparison, Entry, to_markdown
 
@@ -120,7 +121,7 @@ def _scaled(out: Path, asked: Grid) -> list[Row]:
     if not path.exists():
         task = CellTask(Cell("cg", "all"), "report", (SCALE,))
         write_json(path, perform(task, asked.protocol, out, str(out / "runs" / "score")))
-    return _overall(json.loads(path.read_text(encoding="utf-8")))
+    return _overall(json.loads(regular(path).read_text(encoding="utf-8")))
 
 
 def _overall(rows: Iterable[Row]) -> list[Row]:

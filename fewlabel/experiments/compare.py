@@ -40,6 +40,7 @@ from fewlabel.files import append_line, check_free, locked, write_json, write_te
 from fewlabel.methods import METHODS
 from fewlabel.metrics.judge import train_judge
 from fewlabel.progress import Task, track
+from fewlabel.regular_file import regular
 from fewlabel.run_folder import RunFolder
 from fewlabel.training.train import train
 
@@ -80,7 +81,9 @@ class Results:
             out.mkdir(parents=True, exist_ok=True)
             write_json(path, asdict(protocol))
         results = out / "results.jsonl"
-        lines = results.read_text(encoding="utf-8").splitlines() if results.exists() else []
+        lines = (
+            regular(results).read_text(encoding="utf-8").splitlines() if results.exists() else []
+        )
         return cls(out, [json.loads(line) for line in lines])
 
     @staticmethod
@@ -93,7 +96,7 @@ class Results:
         check_free(out, "protocol.json", "comparison")
         refuse_inside(protocol.data, out)
         path, now = out / "protocol.json", json.loads(json.dumps(asdict(protocol)))
-        before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else now
+        before = json.loads(regular(path).read_text(encoding="utf-8")) if path.exists() else now
         for key in now:
             if before.get(key) != now[key]:
                 raise UserError(

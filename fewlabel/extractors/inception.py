@@ -26,6 +26,7 @@ from torch.nn import functional
 from fewlabel.errors import UserError
 from fewlabel.extractors.extractor import NetworkExtractor
 from fewlabel.networks.weights_key import weights_key
+from fewlabel.regular_file import regular
 
 __all__ = ["SHA256", "Inception", "inception_extractor", "resize_tf1"]
 
@@ -60,7 +61,7 @@ def inception_extractor(path: str | Path, device: str | torch.device = "cpu") ->
     """
     path = Path(path).expanduser()
     try:
-        content = path.read_bytes()
+        content = regular(path).read_bytes()
     except OSError as error:
         raise UserError(
             f"weights {path} cannot be read ({error.strerror}): give the path of {_FILE}"

@@ -23,6 +23,7 @@ from fewlabel.files import read_json
 from fewlabel.interop.imported import Imported
 from fewlabel.interop.tensors import check_weights, read_weights
 from fewlabel.models import score_network
+from fewlabel.regular_file import regular
 
 __all__ = ["EDM_PIPELINE", "SCHEDULE_KEYS", "read_folder"]
 
@@ -197,6 +198,7 @@ def _renamed(name: str) -> str:
 
 
 def _json(path: Path) -> dict[str, Any]:
+    regular(path)
     try:
         found = read_json(path)
     except UserError:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from fewlabel.errors import UserError
 from fewlabel.limits import check_claim, out_of_memory
+from fewlabel.regular_file import regular
 
 __all__ = ["check_keys", "check_weights", "read_pickled", "read_weights"]
 
@@ -27,6 +28,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     Raises:
         UserError: for a file that is cut short, or holds anything else.
     """
+    regular(path)
     if path.suffix != ".safetensors":
         found = read_pickled(path)
         for name, value in found.items():
@@ -48,6 +50,7 @@ def read_pickled(path: Path) -> dict[str, Any]:
     Raises:
         UserError: for a file that asks for anything else, or is cut short.
     """
+    regular(path)
     try:
         check_claim(path, "its content", _unpacked(path))
         with warnings.catch_warnings():

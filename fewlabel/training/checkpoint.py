@@ -26,6 +26,7 @@ from torch import Tensor, amp, nn, optim
 
 from fewlabel.errors import TrainingError, UserError
 from fewlabel.files import remove_leftovers, replacing_folder, write_json
+from fewlabel.regular_file import regular
 from fewlabel.training.ema import Ema
 
 __all__ = ["Checkpoints", "TrainingState"]
@@ -240,9 +241,9 @@ def _write(
 
 
 def _manifest(checkpoint: Path) -> dict[str, Any]:
-    return json.loads((checkpoint / "checkpoint.json").read_text(encoding="utf-8"))
+    return json.loads(regular(checkpoint / "checkpoint.json").read_text(encoding="utf-8"))
 
 
 def _hash(file: Path) -> str:
-    with file.open("rb") as stream:
+    with regular(file).open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

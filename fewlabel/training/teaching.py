@@ -15,6 +15,7 @@ from fewlabel.data import Dataset, Splits
 from fewlabel.data.dataset import rows_at_once
 from fewlabel.files import replacing
 from fewlabel.progress import Task, track
+from fewlabel.regular_file import regular
 from fewlabel.run import Run
 from fewlabel.run_folder import RunFolder
 from fewlabel.score import ScoreModel
@@ -56,7 +57,7 @@ def beliefs(
         with replacing(path) as temporary:
             save_file({"probabilities": q.contiguous()}, temporary)
     accelerator.wait_for_everyone()
-    found = load_file(path)["probabilities"]
+    found = load_file(regular(path))["probabilities"]
     everything = torch.zeros(len(planned.dataset), found.shape[1])
     everything[torch.from_numpy(planned.splits.train)] = found
     return everything

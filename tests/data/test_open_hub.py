@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 from data_cases import MakeFolder, Refuses
 from PIL import Image
+from pyarrow import parquet
 
 from fewlabel.data import absolute, draw_splits, open_dataset
 
@@ -176,3 +178,18 @@ def test_the_library_is_loaded_on_use_and_brings_no_torchvision(tmp_path: Path) 
     command = [sys.executable, "-c", code, str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.stdout.strip() == "False", done.stderr
+
+
+def test_a_pipe_among_the_files_that_a_dataset_names_is_refused(
+    make_folder: MakeFolder, tmp_path: Path, refuses: Refuses
+) -> None:
+    pictures = make_folder({"0.png": Image.new("L", (4, 4)), "1.png": Image.new("L", (4, 4))})
+    columns = {"image": [str(pictures / f"{i}.png") for i in range(2)], "label": ["a", "b"]}
+    named = datasets.Dataset.from_dict(columns).cast_column("image", datasets.Image())
+    (tmp_path / "table").mkdir()
+    parquet.write_table(named.data.table, tmp_path / "table/train.parquet")  # no bytes of images
+    assert len(open_dataset(f"hf:{tmp_path}/table")) == 2
+    (pictures / "1.png").unlink()
+    os.mkfifo(pictures / "1.png")
+    with refuses(f"{pictures}/1.png is a pipe, not a regular file"):
+        open_dataset(f"hf:{tmp_path}/table")
