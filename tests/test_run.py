@@ -148,10 +148,10 @@ def test_a_class_is_given_by_index_name_or_one_a_sample(finished_run: Run) -> No
 
 
 def test_a_name_goes_before_an_index(finished_run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of classes called 1 and 0, "1" is the first."""
+    """Of classes called 1 and 0, "1" and 1 are the first."""
     monkeypatch.setattr(Run, "class_names", ("1", "0", "cat"))
     assert [finished_run.class_index(label) for label in ("1", "0", "cat", "2", 1)] == [
-        *(0, 1, 2, 2, 1)
+        *(0, 1, 2, 2, 0)
     ]
 
 

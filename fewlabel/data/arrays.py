@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fewlabel.batch import UNLABELLED
+from fewlabel.data.classes import known_integers
 from fewlabel.data.dataset import Dataset, fingerprint_of
 from fewlabel.data.in_memory import image_dataset
 from fewlabel.errors import UserError
@@ -31,24 +32,21 @@ def open_npz(path: Path, size: int | None = None) -> Dataset:
     if values.ndim == 2 and size is not None:
         raise UserError(f"{path} holds vectors, which have no size {size}: leave --size out")
     labels = _labels(arrays, len(values), path)
-    classes = int(labels.max(initial=UNLABELLED)) + 1
-    given = arrays.get("class_names", np.arange(classes))
-    if given.ndim != 1:
+    given = arrays.get("class_names")
+    if given is not None and given.ndim != 1:
         raise UserError(f"{path}: class_names are {_kind(given)}; make them texts (K,)")
-    names = tuple(given.astype(str).tolist())
-    if len(names) < classes:
-        raise UserError(f"{path}: {len(names)} class_names for {classes} classes; name each class")
-    if len(set(names)) < len(names):
-        raise UserError(f"{path}: two of the class_names are alike; give each class its own")
+    names = None if given is None else given.astype(str).tolist()
+    known = known_integers(labels, f"{path}: class_names", names)
     if values.ndim == 4:
-        return image_dataset(str(path), values, labels, names, size)
-    digest = hashlib.blake2b(values.tobytes() + labels.tobytes()).hexdigest()
+        return image_dataset(str(path), values, *known[:2], size, notes=known.notes)
+    digest = hashlib.blake2b(values.tobytes() + known.labels.tobytes()).hexdigest()
     return Dataset(
         name=str(path),
         values=values,
-        labels=labels,
-        class_names=names,
-        fingerprint=fingerprint_of("vectors", digest, values.shape, names),
+        labels=known.labels,
+        class_names=known.class_names,
+        notes=known.notes,
+        fingerprint=fingerprint_of("vectors", digest, values.shape, known.class_names),
     )
 
 
@@ -89,7 +87,7 @@ def _values(arrays: dict[str, NDArray], path: Path) -> NDArray:
     return images
 
 
-def _labels(arrays: dict[str, NDArray], n: int, path: Path) -> NDArray[np.int64]:
+def _labels(arrays: dict[str, NDArray], n: int, path: Path) -> NDArray[np.integer]:
     labels = arrays.get("labels")
     if labels is None:
         raise UserError(f"{path} has no `labels`; store (N,) integers, −1 for no label")
@@ -100,7 +98,7 @@ def _labels(arrays: dict[str, NDArray], n: int, path: Path) -> NDArray[np.int64]
         raise UserError(
             f"{path}: label {labels[row]} in row {row}; classes are 0 and up, −1 is none"
         )
-    return labels.astype(np.int64)
+    return labels
 
 
 def _kind(array: NDArray) -> str:

@@ -4,31 +4,32 @@ DATA/cat/1.png                  one sub-folder per class
 DATA/dog/a.jpg
 DATA/unlabeled/0001.jpg         (or unlabelled/) and perhaps one without labels
 
-DATA/labels.csv                 or a table, `file,label`, which then alone says the labels;
-DATA/1.png                      images that it does not list have none
+DATA/labels.csv                 or a table, `file,label`: images that it does not list have no
+DATA/1.png                      label; beside class folders it adds to them
 """
 
 import os
-import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fewlabel.batch import UNLABELLED
+from fewlabel.data.classes import known_labels, refuse_sign
 from fewlabel.data.dataset import Dataset, fingerprint_of
 from fewlabel.data.decoded import Progress, open_decoded
 from fewlabel.data.images import KINDS, SUFFIXES, check_size
-from fewlabel.data.label_table import TABLE, labels_of
+from fewlabel.data.label_table import TABLE, folders_are_classes, lines_of, merged
 from fewlabel.data.listing import Listing, Names
 from fewlabel.errors import UserError
-from fewlabel.files import printable
 
 __all__ = ["open_folder"]
 
+_LEAST_CLASSES = 2
 _UNLABELLED_FOLDERS = ("unlabeled", "unlabelled")
 _LAYOUT = (
     "put each class in a sub-folder of its own, and images without a label in unlabeled/, or "
@@ -49,7 +50,7 @@ def open_folder(
 
     Args:
         folder: one sub-folder per class, and ``unlabeled`` for images without a label; or images
-            and ``labels.csv`` with the columns ``file`` and ``label``.
+            and ``labels.csv`` with the columns ``file`` and ``label``; or both.
         size: side of the images; None for the most frequent short side, at most 64.
         progress: called as ``progress(done, total)`` while images are decoded.
         strict: raise on a broken image; else leave it out and name it in ``skipped``.
@@ -69,7 +70,7 @@ def open_folder(
     files, facts = _OnDisk(root, listing.files), (str(root.resolve()), listing.place())
     decoded = open_decoded(files, size, facts, strict, progress)
     readable = listing.without(decoded.broken)
-    _check_classes(root, readable, len(decoded.broken))
+    _check_images(root, readable.labels, readable.class_names, len(decoded.broken))
     return Dataset(
         name=root.resolve().name,
         values=decoded.images,
@@ -79,6 +80,7 @@ def open_folder(
         skipped=tuple(listing.files[row] for row in sorted(decoded.broken)),
         sizes=decoded.sizes,
         unread=listing.unread,
+        notes=listing.notes,
         fingerprint=fingerprint_of(
             readable.content(), readable.class_names, decoded.images.shape[1]
         ),
@@ -107,15 +109,38 @@ def _list(root: Path) -> Listing:
         raise UserError(f"folder {root} does not exist: check the path")
     if not root.is_dir():
         raise UserError(f"{root} is a file, not a folder: {_LAYOUT}, and give the folder")
-    if (root / TABLE).is_file():
-        unread: Counter[str] = Counter()
-        files = Names(sorted(_images_under(root, "", unread)))
-        labels, class_names = labels_of(files, root / TABLE)
-        listing = _listing(root, files, labels, class_names, unread)
-    else:
-        listing = _by_class(root)
-    _check_classes(root, listing)
-    return listing
+    table = root / TABLE
+    lines = lines_of(table) if table.is_file() else {}
+    subfolders = sorted(p.name for p in root.iterdir() if p.is_dir() and p.name[0] != ".")
+    named = [name for name in subfolders if not _is_unlabelled(name)]
+    flat = any(p.is_file() and _is_image(p.name) for p in root.iterdir())
+    of_class = folders_are_classes(lines, named, len(named) < len(subfolders), flat)
+    listing = _by_class(root) if named and (of_class or not lines) else _without_classes(root)
+    codes, said = merged(listing.files, listing.labels, listing.class_names, table, lines)
+    known = known_labels(codes, said, str(table if lines else root))
+    _check_images(root, codes, listing.class_names)
+    notes = (*listing.notes, *_of_places(root, named, listing), *known.notes)
+    return replace(listing, labels=known.labels, class_names=known.class_names, notes=notes)
+
+
+def _without_classes(root: Path) -> Listing:
+    """The images at any depth, none with a label."""
+    unread: Counter[str] = Counter()
+    files = Names(sorted(_images_under(root, "", unread)))
+    if not len(files):
+        raise UserError(f"folder {root} holds no images ({KINDS}): {_LAYOUT}")
+    return _listing(root, files, np.full(len(files), UNLABELLED), (), unread)
+
+
+def _of_places(root: Path, named: Sequence[str], listing: Listing) -> tuple[str, ...]:
+    """The note on sub-folders that look like classes, and that a table says to be none."""
+    if listing.class_names or len(named) < _LEAST_CLASSES:
+        return ()
+    shown = ", ".join(named[:3]) + (", …" if len(named) > 3 else "")
+    return (
+        f"the sub-folders {shown} of {root.name} are no classes: {TABLE} gives other labels to "
+        "their images",
+    )
 
 
 def _by_class(root: Path) -> Listing:
@@ -124,8 +149,7 @@ def _by_class(root: Path) -> Listing:
     flat = sorted(p.name for p in root.iterdir() if p.is_file() and _is_image(p.name))
     class_names = tuple(name for name in subfolders if not _is_unlabelled(name))
     for name in class_names:
-        if (shown := printable(name)) != name:
-            raise UserError(f"the name of the class folder {root}/{shown} is not UTF-8: rename it")
+        refuse_sign(root / name)
     unlabelled = [(UNLABELLED, name) for name in subfolders if _is_unlabelled(name)]
     counts: list[tuple[int, int]] = []
     unread: Counter[str] = Counter()
@@ -138,7 +162,7 @@ def _by_class(root: Path) -> Listing:
 
     files = Names(found())
     labels = np.repeat([label for label, _ in counts], [count for _, count in counts])
-    _check_layout(root, len(files), class_names, flat)
+    _check_layout(root, len(files), flat)
     return _listing(root, files, labels, class_names, unread)
 
 
@@ -192,11 +216,9 @@ def _ending(name: str) -> str:
     return os.path.splitext(name)[1].lower()
 
 
-def _check_layout(root: Path, n_files: int, class_names: tuple[str, ...], flat: list[str]) -> None:
+def _check_layout(root: Path, n_files: int, flat: list[str]) -> None:
     if not n_files and not flat:
         raise UserError(f"folder {root} holds no images ({KINDS}): {_LAYOUT}")
-    if not class_names:
-        raise UserError(f"folder {root} has no class sub-folders and no {TABLE}: {_LAYOUT}")
     if flat:
         raise UserError(
             f"{len(flat)} images, such as {flat[0]}, lie beside the class sub-folders of {root}: "
@@ -204,28 +226,22 @@ def _check_layout(root: Path, n_files: int, class_names: tuple[str, ...], flat: 
         )
 
 
-def _check_classes(root: Path, listing: Listing, n_broken: int = 0) -> None:
-    present = set(np.unique(listing.labels).tolist())
-    has_table = (root / TABLE).is_file()
-    for name in listing.class_names:
-        if any(unicodedata.category(letter) == "Cc" for letter in name):
-            raise UserError(
-                f"{root}: the name of class {name!r} holds a line break or another control "
-                "character: rename it"
-            )
-    for label, name in enumerate(listing.class_names):
+def _check_images(
+    root: Path, labels: NDArray[np.int64], class_names: Sequence[str], n_broken: int = 0
+) -> None:
+    """Refuse a class without an image: a folder that is empty, or all of whose images are broken.
+
+    Raises:
+        UserError: for the first of them.
+    """
+    present = set(np.unique(labels).tolist())
+    for label, name in enumerate(class_names):
         if label not in present:
-            where = f"class {name} of {root / TABLE}" if has_table else f"folder {root / name}"
+            is_folder, table = (root / name).is_dir(), root / TABLE
+            where = f"class {name} of {table if table.is_file() else root}"
+            where = f"folder {root / name}" if is_folder else where
             broken = f" but broken ones ({n_broken} of {root} are)" if n_broken else ""
             raise UserError(
                 f"class without a label: {where} has no images{broken}: add at least one labelled "
-                f"image or remove the {'class' if has_table else 'folder'}"
+                f"image or remove the {'folder' if is_folder else 'class'}"
             )
-    if len(listing.class_names) < 2:
-        only = listing.class_names[0] if listing.class_names else "none"
-        if has_table:
-            raise UserError(f"{root / TABLE} has only one class, {only}: label images of another")
-        raise UserError(
-            f"folder {root} has only one class sub-folder, {only}: add a sub-folder for each "
-            "other class"
-        )

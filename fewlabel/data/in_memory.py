@@ -18,6 +18,7 @@ def image_dataset(
     class_names: tuple[str, ...],
     size: int | None,
     test_from: int | None = None,
+    notes: tuple[str, ...] = (),
 ) -> Dataset:
     """A dataset of images in memory, each brought to the central square of a size.
 
@@ -29,6 +30,7 @@ def image_dataset(
         size: side of the images; None for their shorter side, at most 64.
         test_from: where the source's own test part begins, which lasts to the end; None if it
             has none.
+        notes: what people should know of how the data were read.
     """
     values = squares(images, size)
     digest = hashlib.blake2b(np.ascontiguousarray(images).data)
@@ -40,6 +42,7 @@ def image_dataset(
         labels=labels.astype(np.int64),
         class_names=class_names,
         sizes={f"{images.shape[2]}×{images.shape[1]}": len(images)},
+        notes=notes,
         fingerprint=fingerprint_of(digest.hexdigest(), values.shape, class_names, test_from),
         test=own_test,
     )

@@ -71,6 +71,7 @@ class Listing:
         changed: (N,) int64: when each was last changed, in nanoseconds.
         class_names: the name of each class.
         unread: how many other files there are of each ending.
+        notes: what people should know of how the folder was read.
     """
 
     files: Names
@@ -79,6 +80,7 @@ class Listing:
     changed: NDArray[np.int64]
     class_names: tuple[str, ...]
     unread: Mapping[str, int]
+    notes: tuple[str, ...] = ()
 
     def without(self, rows: Iterable[int]) -> "Listing":
         """The files but for some rows."""
@@ -87,7 +89,7 @@ class Listing:
             return self
         files = self.files.chosen(kept.tolist())
         chosen = (self.labels[kept], self.sizes[kept], self.changed[kept])
-        return Listing(files, *chosen, self.class_names, self.unread)
+        return Listing(files, *chosen, self.class_names, self.unread, self.notes)
 
     def place(self) -> str:
         """A hash of which files there are, how large, and when they were changed."""

@@ -11,8 +11,9 @@ import torch
 from numpy.typing import NDArray
 
 from fewlabel.batch import UNLABELLED, Part
+from fewlabel.data.csv_labels import listed_in_csv, with_labels
 from fewlabel.data.dataset import Dataset
-from fewlabel.data.labels import draw_labelled, half_up, listed_in_csv
+from fewlabel.data.labels import check_classes, draw_labelled, half_up
 from fewlabel.data.table import is_table
 from fewlabel.errors import UserError
 from fewlabel.randomness import generator_for
@@ -39,6 +40,7 @@ class Splits:
         class_names: of the dataset.
         data: name of the dataset.
         skipped: its broken files, which were left out.
+        given: the labels that a CSV gave beyond the data's own: the row and the class of each.
     """
 
     train: NDArray[np.int64]
@@ -51,6 +53,7 @@ class Splits:
     class_names: tuple[str, ...]
     data: str
     skipped: tuple[str, ...] = ()
+    given: tuple[tuple[int, str], ...] = ()
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Splits) and self.to_json() == other.to_json()
@@ -74,6 +77,14 @@ class Splits:
         labelled = self.indices("labelled")
         visible[labelled] = dataset.labels[labelled]
         return visible
+
+    def with_given(self, dataset: Dataset) -> Dataset:
+        """The dataset with the labels that a CSV gave it when this manifest was drawn.
+
+        Args:
+            dataset: the data as the source has them.
+        """
+        return with_labels(dataset, dict(self.given))
 
     def check(self, dataset: Dataset, where: str) -> None:
         """Raise unless the manifest was drawn from this dataset.
@@ -127,7 +138,8 @@ class Splits:
         try:
             indices = {part: np.array(document[part], dtype=np.int64) for part in _INDICES}
             names = {key: tuple(document[key]) for key in ("class_names", "skipped")}
-            return cls(**{**document, **indices, **names})
+            given = tuple((int(row), str(name)) for row, name in document.get("given", ()))
+            return cls(**{**document, **indices, **names, "given": given})
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(
                 f"the stored labels are no split manifest ({error}): draw them again into another "
@@ -146,7 +158,7 @@ def draw_splits(dataset: Dataset, labels: str, seed: int) -> Splits:
     same examples. Only a CSV changes that: the files it lists always train.
 
     Args:
-        dataset: the data.
+        dataset: the data; for a CSV with labels, as `labelled_by_csv` gives it.
         labels: a fraction of the training labels ("0.05"), a number per class ("4/class"),
             "all", or the path of a ``.csv`` file with a column ``file``.
         seed: the seed of the draw; see `draw_labelled`.
@@ -154,8 +166,7 @@ def draw_splits(dataset: Dataset, labels: str, seed: int) -> Splits:
     Raises:
         UserError: for fewer than two classes, labels that cannot be drawn, or a class without any.
     """
-    if dataset.n_classes < 2:
-        raise UserError(f"{dataset.name} has fewer than two classes: add data of another class")
+    check_classes(dataset)
     train, validation, test = _hold_out(dataset)
     spec = labels.strip()
     if is_table(spec):
@@ -177,6 +188,7 @@ def draw_splits(dataset: Dataset, labels: str, seed: int) -> Splits:
         class_names=dataset.class_names,
         data=dataset.name,
         skipped=dataset.skipped,
+        given=dataset.given,
     )
 
 

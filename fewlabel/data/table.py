@@ -1,10 +1,10 @@
 """Rows of a CSV file that says something of examples."""
 
 import csv
-import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
+from fewlabel.data.classes import plain_name
 from fewlabel.errors import UserError
 
 __all__ = ["is_table", "plain_path", "repeated", "rows_of"]
@@ -37,7 +37,7 @@ def rows_of(path: Path, *columns: str) -> Iterator[tuple[int, dict[str, str | No
             first = stream.readline()
             stream.seek(0)
             reader = csv.DictReader(stream, delimiter=max(_DELIMITERS, key=first.count))
-            reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
+            reader.fieldnames = [plain_name(name) for name in reader.fieldnames or ()]
             for column in columns:
                 if column not in (reader.fieldnames or ()):
                     raise UserError(
@@ -66,7 +66,7 @@ def plain_path(name: str) -> str:
 
     Backslashes are slashes, letters are composed (NFC), and ``./`` at the front is gone.
     """
-    return unicodedata.normalize("NFC", name.strip().replace("\\", "/")).removeprefix("./")
+    return plain_name(name.replace("\\", "/")).removeprefix("./")
 
 
 def repeated(path: Path, line: int, name: str) -> UserError:

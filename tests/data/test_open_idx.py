@@ -109,8 +109,12 @@ def test_a_relative_path_means_the_same_elsewhere(
         ("train-images-idx3-ubyte", idx(TRAIN)[:-1], ["1439 bytes", "40 × 6 × 6", "again"]),
         ("train-labels-idx1-ubyte", idx(LABELS), ["40 images and 60 labels", "replace"]),
         ("t10k-images-idx3-ubyte", idx(TEST[:, :5]), ["6×6", "5×6", "one dataset"]),
-        ("class_names.txt", b"one\n", ["names 1 classes", "have 2"]),
-        ("class_names.txt", b"one\none\n", ["names 1 classes", "each once"]),
+        ("class_names.txt", b"one\n", ["class_names.txt: 1 names for 2 classes", "none for 1"]),
+        (
+            "class_names.txt",
+            b"one\none\n",
+            ["class_names.txt: two of the names are alike (one)", "its own"],
+        ),
     ],
 )
 def test_refuses(
