@@ -66,7 +66,7 @@ def plain_name(text: str) -> str:
 
 
 def says_none(text: str) -> bool:
-    """Whether this text, where a label is expected, says that there is none."""
+    """Whether a text in the place of a label says that there is none."""
     plain = plain_name(text).replace("−", "-").casefold()
     return plain in _SIGNS or bool(_MINUS_ONE.fullmatch(plain))
 
@@ -186,8 +186,8 @@ def known_labels(
     counts = np.bincount(codes[codes >= 0], minlength=len(said)).tolist()
     plain = [plain_name(text) for text in said]
     notes = _of_signs(plain, counts)
-    named = [name for name in plain if not says_none(name)]
-    _check_letters(named, where)
+    _check_letters([name for name in plain if not says_none(name)], where)
+    named = [name for name, n in zip(plain, counts, strict=True) if n and not says_none(name)]
     if all(map(_WHOLE.fullmatch, named)):  # as a column of whole numbers that has gaps is written
         plain = [name if says_none(name) else _whole(name) for name in plain]
     in_use: dict[str, int] = {}
@@ -226,19 +226,19 @@ def _numbered(
 ) -> tuple[dict[int, str], tuple[str, ...]]:
     """The name of each integer, and a note if the first name is that of 1."""
     if isinstance(names, Mapping):
-        listed, notes = dict(sorted(names.items())), ()
+        listed, from_one = dict(sorted(names.items())), False
     else:
         _check_distinct(names, where)
         from_one = bool(classes) and classes[0] > 0 and classes[-1] == len(names)
         listed = dict(enumerate(names, int(from_one)))
-        notes = (f"the {len(names)} names are those of the labels 1 to {len(names)}",) * from_one
     for label in classes:
         if label not in listed:
             raise UserError(
                 f"{where}: {len(names)} names for {classes[-1] + 1} classes, none for {label}: "
                 "name each class"
             )
-    return listed, notes
+    note = f"the {len(names)} names are those of the labels 1 to {len(names)}"
+    return listed, (note,) * from_one
 
 
 def _check_distinct(names: Sequence[str], where: str) -> None:
