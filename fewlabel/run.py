@@ -1,7 +1,6 @@
 """A run: the folder that training leaves behind, opened to sample from it and to judge it."""
 
 import math
-import operator
 import os
 import sys
 import time
@@ -19,6 +18,7 @@ from fewlabel import guidance, launched, samplers
 from fewlabel.classifier import NoisyClassifier
 from fewlabel.config import Config
 from fewlabel.data import Dataset, Splits, absolute, is_missing, open_dataset
+from fewlabel.data.classes import index_of
 from fewlabel.data.dataset import refuse_other_shape
 from fewlabel.errors import UserError
 from fewlabel.guidance import LabelledScore
@@ -139,7 +139,8 @@ class Run:
                 "they are now, with --data or load(…, data=…)"
             )
         with track("reading images") as task:
-            dataset = open_dataset(self.config.data, self.config.size, task.set)
+            found = open_dataset(self.config.data, self.config.size, task.set)
+        dataset = self.splits.with_given(found)
         where = f"run folder {self.folder.path}"
         refuse_other_shape(f"{where} knows", self.config.shape, dataset)
         if self.splits.fingerprint != dataset.fingerprint:
@@ -205,7 +206,8 @@ class Run:
         processes that were launched together each draws a share, and each gets all images.
 
         Args:
-            label: a class by index or name, one class a sample, or None for all classes in turn.
+            label: a class by name, or by index if it is no name (see `class_index`); or one
+                class a sample, of which a torch tensor holds indices; None for all in turn.
             n: how many images; None for 64, or as many as there are labels.
             scale: guidance scale; 0 ignores the label, 1 is Bayes' rule, more is more typical;
                 None for the method's default.
@@ -268,7 +270,8 @@ class Run:
         a GPU with `device=run.device`.
 
         Args:
-            label: a class by index or name, or one class a sample, (B,).
+            label: a class by name, or by index if it is no name (see `class_index`); or the
+                index of the class of each sample, a tensor (B,).
             scale: guidance scale; None for the method's default.
             interval: noise levels σ/α, (low, high), outside which the guidance is off.
             temperature: T > 0 that divides the classifier's logits.
@@ -381,25 +384,22 @@ class Run:
         return low, high
 
     def class_index(self, label: int | str) -> int:
-        """The index of a class given by name or index.
+        """The index of a class given by its name, or by its place among names that are no numbers.
+
+        Where classes are called by numbers, a number is always a name: 3 is the class "3".
 
         Raises:
             UserError: if there is no such class.
         """
-        if isinstance(label, str) and label in self.class_names:
-            return self.class_names.index(label)
-        try:
-            index = int(label) if isinstance(label, str) else operator.index(label)
-        except (TypeError, ValueError):
-            index = -1
-        if not 0 <= index < len(self.class_names):
-            names = ", ".join(self.class_names[:20]) + (
-                ", …" if len(self.class_names) > 20 else ""
-            )
-            raise UserError(
-                f"class {str(label)!r} is unknown to {self.folder.path}; choose one of {names}"
-            )
-        return index
+        if (found := index_of(label, self.class_names)) is None:
+            raise self._unknown(label)
+        return found[0]
+
+    def _unknown(self, label: object) -> UserError:
+        names = ", ".join(self.class_names[:20]) + (", …" if len(self.class_names) > 20 else "")
+        return UserError(
+            f"class {str(label)!r} is unknown to {self.folder.path}; choose one of {names}"
+        )
 
     def _labels(
         self, label: int | str | Sequence[int | str] | Tensor | None, n: int | None, first: int
@@ -410,14 +410,25 @@ class Run:
         if label is None:
             return torch.arange(first, first + (n or _SAMPLES)) % len(self.class_names)
         if isinstance(label, str) or np.ndim(label) == 0:
-            return torch.full((n or _SAMPLES,), self.class_index(cast(int | str, label)))
-        each = cast(Sequence[int | str], label)
-        labels = torch.tensor([self.class_index(one) for one in each], dtype=torch.int64)
+            return torch.full((n or _SAMPLES,), self._index(cast(int | str | Tensor, label)))
+        each = cast(Sequence[int | str | Tensor], label)
+        labels = torch.tensor([self._index(one) for one in each], dtype=torch.int64)
         if not len(labels):
             raise UserError("no label was given; give at least one")
         if n is not None and len(labels) != n:
             raise UserError(f"{len(labels)} labels for n={n} samples; give one label a sample")
         return labels
+
+    def _index(self, label: int | str | Tensor) -> int:
+        """The class of one sample: tensors hold indices."""
+        if not isinstance(label, Tensor):
+            return self.class_index(label)
+        if label.is_floating_point() or not 0 <= int(label) < len(self.class_names):
+            raise UserError(
+                f"a tensor of labels holds {label.item():g}; the classes of {self.folder.path} "
+                f"have the indices 0 to {len(self.class_names) - 1}"
+            )
+        return int(label)
 
     def _trained(self, model: Any, stage: str) -> Any:
         model.load_state_dict(self.folder.average(stage, self.config))

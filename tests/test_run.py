@@ -150,11 +150,28 @@ def test_a_class_is_given_by_index_name_or_one_a_sample(finished_run: Run) -> No
 
 
 def test_a_name_goes_before_an_index(finished_run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of classes called 1 and 0, "1" is the first."""
+    """Of classes called 1 and 0, "1" and 1 are the first."""
     monkeypatch.setattr(Run, "class_names", ("1", "0", "cat"))
     assert [finished_run.class_index(label) for label in ("1", "0", "cat", "2", 1)] == [
-        *(0, 1, 2, 2, 1)
+        *(0, 1, 2, 2, 0)
     ]
+
+
+def test_a_number_is_a_name_where_names_are_numbers(
+    finished_run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of classes called 1 to 3 no number is a position; a tensor holds positions alone."""
+    assert finished_run.classifier  # built for the classes that it has
+    monkeypatch.setattr(Run, "class_names", ("1", "2", "3"))
+    assert [finished_run.class_index(label) for label in (1, "2", 3, "3.0")] == [0, 1, 2, 2]
+    for label in (0, "0", 4):
+        with pytest.raises(UserError, match=r"is unknown to .*choose one of 1, 2, 3"):
+            finished_run.class_index(label)
+    drawn = finished_run.draw([torch.tensor(0), 1, "3", np.int64(2)], steps=2, scale=0)
+    assert drawn.labels.tolist() == [0, 0, 2, 1]
+    assert finished_run.draw(torch.tensor([0, 2]), steps=2, scale=0).labels.tolist() == [0, 2]
+    with pytest.raises(UserError, match=r"a tensor of labels holds 3; .* indices 0 to 2"):
+        finished_run.draw(torch.tensor([3]))
 
 
 @pytest.mark.parametrize("label", ["cat", 10, -1, "10", "", "1.5", 1.5])

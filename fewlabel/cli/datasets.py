@@ -1,5 +1,6 @@
 """`fewlabel datasets`."""
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -38,6 +39,8 @@ def datasets(
 
     with track("reading images") as task:
         dataset = open_dataset(data, size, task.set, strict)
+    for remark in dataset.remarks():
+        print(f"note: {remark}", file=sys.stderr)
     out = out or Path(f"{Path(dataset.name).stem}-sheet.png")
     refuse_inside(data, out)
     if out.suffix.lower() != ".png":

@@ -1,5 +1,6 @@
 """`fewlabel sample`."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -57,11 +58,16 @@ def sample(
 
     Example: fewlabel sample runs/a --label 3 -n 64 --scale 1.5 --out out/
     """
+    from fewlabel.data.classes import index_of
     from fewlabel.report.samples import draw_to_folder
     from fewlabel.run import load
 
+    opened = load(run, device, compile_)
+    if label is not None and (found := index_of(label, opened.class_names)) and found[1]:
+        name = opened.class_names[found[0]]
+        print(f"note: --label {label} is class {name}, by position", file=sys.stderr)
     document = draw_to_folder(
-        load(run, device, compile_),
+        opened,
         out or run / "samples",
         label=label,
         n=n,

@@ -43,7 +43,7 @@ def train(
         str | None,
         typer.Option(
             help="Which labels may be used: a fraction (0.05), a number per class (4/class), "
-            "all, or a CSV of files.",
+            "all, or a CSV of files, which may give labels too (columns file and label).",
             show_default="all",
         ),
     ] = None,

@@ -6,6 +6,7 @@ show their label, and which are held out; `Batches` gives the data of a step.
 
 from fewlabel.data.batches import Batches
 from fewlabel.data.cache import cache_folder, keep_features, kept_features
+from fewlabel.data.csv_labels import labelled_by_csv
 from fewlabel.data.dataset import Dataset
 from fewlabel.data.digits import load_digits
 from fewlabel.data.folder import open_folder
@@ -24,6 +25,7 @@ __all__ = [
     "is_missing",
     "keep_features",
     "kept_features",
+    "labelled_by_csv",
     "load_digits",
     "open_dataset",
     "open_folder",

@@ -15,6 +15,7 @@ from numpy.lib.format import (
 from numpy.typing import NDArray
 
 from fewlabel.batch import UNLABELLED
+from fewlabel.data.classes import known_integers
 from fewlabel.data.dataset import Dataset, array_digest, data_fingerprint
 from fewlabel.data.in_memory import image_dataset
 from fewlabel.errors import UserError
@@ -25,7 +26,6 @@ __all__ = ["open_npz"]
 
 _USED = ("images", "vectors", "labels", "class_names")
 _HEAD = 2**14  # bytes: no head of a plain array is longer
-_LARGEST_LABEL = 999_999
 _SHOWN = 300
 
 
@@ -47,23 +47,20 @@ def open_npz(path: Path, size: int | None = None) -> Dataset:
     if values.ndim == 2 and size is not None:
         raise UserError(f"{path} holds vectors, which have no size {size}: leave --size out")
     labels = _labels(arrays, len(values), path)
-    classes = int(labels.max(initial=UNLABELLED)) + 1
-    given = arrays.get("class_names", np.arange(classes))
-    if given.ndim != 1:
+    given = arrays.get("class_names")
+    if given is not None and given.ndim != 1:
         raise UserError(f"{path}: class_names are {_kind(given)}; make them texts (K,)")
-    names = _names(given, path)
-    if len(names) < classes:
-        raise UserError(f"{path}: {len(names)} class_names for {classes} classes; name each class")
-    if len(set(names)) < len(names):
-        raise UserError(f"{path}: two of the class_names are alike; give each class its own")
+    names = None if given is None else list(_names(given, path))
+    known = known_integers(labels, f"{path}: class_names", names)
     if values.ndim == 4:
-        return image_dataset(str(path), values, labels, names, size)
+        return image_dataset(str(path), values, *known[:2], size, notes=known.notes)
     return Dataset(
         name=str(path),
         values=values,
-        labels=labels,
-        class_names=names,
-        fingerprint=data_fingerprint(array_digest(values), labels, names),
+        labels=known.labels,
+        class_names=known.class_names,
+        notes=known.notes,
+        fingerprint=data_fingerprint(array_digest(values), known.labels, known.class_names),
     )
 
 
@@ -138,7 +135,7 @@ def _in_float32(vectors: NDArray, path: Path) -> NDArray[np.float32]:
     return values
 
 
-def _labels(arrays: dict[str, NDArray], n: int, path: Path) -> NDArray[np.int64]:
+def _labels(arrays: dict[str, NDArray], n: int, path: Path) -> NDArray[np.integer]:
     labels = arrays.get("labels")
     if labels is None:
         raise UserError(f"{path} has no `labels`; store (N,) integers, −1 for no label")
@@ -149,13 +146,7 @@ def _labels(arrays: dict[str, NDArray], n: int, path: Path) -> NDArray[np.int64]
         raise UserError(
             f"{path}: label {labels[row]} in row {row}; classes are 0 and up, −1 is none"
         )
-    if (labels > _LARGEST_LABEL).any():
-        row = int(np.flatnonzero(labels > _LARGEST_LABEL)[0])
-        raise UserError(
-            f"{path}: label {labels[row]} in row {row} is above {_LARGEST_LABEL:,}; number the "
-            "classes from 0"
-        )
-    return labels.astype(np.int64)
+    return labels
 
 
 def _names(given: NDArray, path: Path) -> tuple[str, ...]:

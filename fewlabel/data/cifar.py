@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fewlabel.batch import UNLABELLED
+from fewlabel.data.classes import known_integers, signed
 from fewlabel.data.dataset import Dataset
 from fewlabel.data.in_memory import image_dataset
 from fewlabel.data.pickled_arrays import unpickle_arrays
@@ -32,7 +34,7 @@ _CIFAR10_CLASSES = (
     *("dog", "frog", "horse", "ship", "truck"),
 )
 
-_Part = tuple[NDArray[np.uint8], NDArray[np.int64]]
+_Part = tuple[NDArray[np.uint8], NDArray[np.integer]]
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ def open_cifar10(folder: Path, size: int | None = None) -> Dataset:
 def open_cifar100(folder: Path, size: int | None = None) -> Dataset:
     """Open a folder of CIFAR-100 files with the 100 fine classes; see `open_cifar10`.
 
-    Without a list of names the classes are called 0 … 99.
+    Without a list of names the classes are called 0 … 99. Those without an image are left out.
     """
     return _open(folder, size, _CIFAR100)
 
@@ -114,13 +116,16 @@ def _open(folder: Path, size: int | None, layout: _Layout) -> Dataset:
     parts = [read(path, layout) for path in paths]
     images = np.concatenate([pixels for pixels, _ in parts])
     test_from = sum(len(labels) for _, labels in parts[:n_train])
+    labels = np.concatenate([labels for _, labels in parts])
+    known = known_integers(labels, f"{layout.name}:{folder}", _class_names(folder, layout))
     return image_dataset(
         name=layout.name,
         images=images.reshape(-1, 3, _SIDE, _SIDE).transpose(0, 2, 3, 1),
-        labels=np.concatenate([labels for _, labels in parts]),
-        class_names=_class_names(folder, layout),
+        labels=known.labels,
+        class_names=known.class_names,
         size=size,
         test_from=test_from if len(paths) > n_train else None,
+        notes=known.notes,
     )
 
 
@@ -164,13 +169,14 @@ def _checked(path: Path, pixels: NDArray[np.uint8], labels: Any, layout: _Layout
     known = np.asarray(labels) if plain else np.empty(0)  # a nested list may unfold for ever
     if known.shape != (len(pixels),) or known.dtype.kind not in "iu":
         raise UserError(f"{path}: its labels are not one integer an image: fetch it again")
-    wrong = np.flatnonzero((known < 0) | (known >= classes))
+    integers = signed(known)
+    wrong = np.flatnonzero((integers < UNLABELLED) | (integers >= classes))
     if len(wrong):
         raise UserError(
             f"{path}: label {known[wrong[0]]} in row {wrong[0]}; {layout.name} has classes 0 to "
             f"{classes - 1}: fetch it again"
         )
-    return pixels, known.astype(np.int64)
+    return pixels, known
 
 
 def _class_names(folder: Path, layout: _Layout) -> tuple[str, ...]:

@@ -51,6 +51,7 @@ class Dataset:
         sizes: how many images there are of each size, such as {"640×480": 12}, as they are stored.
         unread: how many files there are that are of no kind that is read, such as {".heic": 12}.
         notes: what people should know of how the data were read, a line each.
+        given: the labels that a CSV gave beyond the data's own: the row and the class of each.
         fingerprint: a hash of the values, the labels and the class names: equal for equal
             datasets, wherever they are stored.
         contents: (N,) uint64, a hash of each example as its source holds it (the bytes of its
@@ -71,6 +72,7 @@ class Dataset:
     sizes: Mapping[str, int] = field(default_factory=dict)
     unread: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    given: tuple[tuple[int, str], ...] = ()
     fingerprint: str
     contents: NDArray[np.uint64] = field(default=None)  # type: ignore[arg-type]
     test: NDArray[np.int64] | None = None
@@ -103,15 +105,15 @@ class Dataset:
         """K."""
         return len(self.class_names)
 
-    def warning(self) -> str | None:
-        """What people should know of files that were left out, in one line, if any were."""
+    def remarks(self) -> tuple[str, ...]:
+        """What people should know of the data, a line each: the notes, and what was left out."""
         n = len(self.skipped)
-        if not n:
-            return None
-        return (
+        broken = (
             f"{n} broken image{'s' if n > 1 else ''} of {self.name} left out, such as "
             f"{self.skipped[0]} (--strict makes this an error)"
+            for _ in self.skipped[:1]
         )
+        return (*broken, *self.notes)
 
     def examples(self, indices: Indices) -> Tensor:
         """The examples, float32: images in [−1, 1], (n, C, H, W); vectors as they are, (n, D)."""

@@ -66,7 +66,7 @@ def labels_of_entries(
         entries: what it lists.
 
     Raises:
-        UserError: for files that are not there or listed twice, and where no file has a label.
+        UserError: for files that are not there or listed twice.
     """
     label_of: dict[str, int] = {}
     for number, (name, label) in enumerate(entries):
@@ -82,8 +82,6 @@ def labels_of_entries(
             "remove the entry"
         )
     labels = sorted({label for label in found if label != UNLABELLED})
-    if not labels:
-        raise UserError(f"{path} gives no file a label: give labels in labels.csv beside it")
     codes = {UNLABELLED: UNLABELLED, **{label: code for code, label in enumerate(labels)}}
     return np.array([codes[label] for label in found]), tuple(map(str, labels))
 

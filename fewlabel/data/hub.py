@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fewlabel.batch import UNLABELLED
+from fewlabel.data.classes import Known, known_integers, known_labels
 from fewlabel.data.dataset import Dataset, array_digest, data_fingerprint
 from fewlabel.data.decoded import Progress, open_decoded
 from fewlabel.data.images import check_size
@@ -33,7 +34,7 @@ def open_hub(
 ) -> Dataset:
     """Open a dataset with an image column and a label column, which its features tell.
 
-    A label that is missing or negative is none.
+    A label that is missing or negative, or a text that says so (`classes.says_none`), is none.
 
     Args:
         name: a folder that the library saved or understands; else a name on the hub.
@@ -49,24 +50,26 @@ def open_hub(
     features = next(iter(parts.values())).features
     image, label = _image_column(features, name), _label_column(features, name)
     files = _Rows(name, parts, image)
-    labels, class_names = _labels_of([part.data.column(label) for part in parts.values()])
-    class_names = tuple(getattr(features[label], "names", None) or class_names)
+    column = _column([part.data.column(label) for part in parts.values()])
     made = [part._fingerprint for part in parts.values()]
     facts = ("hf", made, array_digest(files.states()))
     decoded = open_decoded(files, size, facts, strict, progress)
     kept = np.setdiff1d(np.arange(len(files)), list(decoded.broken))
     n_test = len(parts["test"]) if len(parts) > 1 and "test" in parts else 0
     test = np.flatnonzero(kept >= len(files) - n_test) if n_test else None
+    labels, class_names, notes = _known(
+        column.take(kept), getattr(features[label], "names", None), f"hf:{name}"
+    )
     return Dataset(
         name=name,
         values=decoded.images,
-        labels=labels[kept],
+        labels=labels,
         class_names=class_names,
         skipped=tuple(files.name(row) for row in sorted(decoded.broken)),
         sizes=decoded.sizes,
-        fingerprint=data_fingerprint(decoded.digest, labels[kept], class_names, test),
+        fingerprint=data_fingerprint(decoded.digest, labels, class_names, test),
         contents=decoded.contents,
-        notes=decoded.notes,
+        notes=(*notes, *decoded.notes),
         test=test,
     )
 
@@ -189,17 +192,24 @@ def _the_one(
     )
 
 
-def _labels_of(columns: list[Any]) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    """(N,) labels and the names of the classes, as far as the column tells them."""
+def _column(columns: list[Any]) -> Any:
+    """The labels of all parts in one."""
+    import pyarrow as pa
+
+    return pa.chunked_array([chunk for column in columns for chunk in column.chunks])
+
+
+def _known(column: Any, names: list[str] | None, where: str) -> Known:
+    """What the column tells of the labels; of integers the features may tell the names."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    column = pa.chunked_array([chunk for column in columns for chunk in column.chunks])
+    there = column.drop_null()
     if pa.types.is_integer(column.type):
-        labels = pc.fill_null(column.cast(pa.int64()), UNLABELLED).to_numpy().astype(np.int64)
-        labels = np.maximum(labels, UNLABELLED)
-        return labels, tuple(map(str, range(int(labels.max(initial=UNLABELLED)) + 1)))
-    names = sorted(text for text in pc.unique(column).to_pylist() if text is not None)
-    codes = pc.index_in(column, value_set=pa.array(names, column.type))
-    labels = pc.fill_null(codes, UNLABELLED).to_numpy().astype(np.int64)
-    return labels, tuple(map(str, names))
+        known = known_integers(there.to_numpy(), where, names)
+        labels = np.full(len(column), UNLABELLED, dtype=np.int64)
+        labels[column.is_valid().to_numpy()] = known.labels
+        return known._replace(labels=labels)
+    found = pc.unique(there)
+    codes = pc.fill_null(pc.index_in(column, value_set=found), UNLABELLED).to_numpy()
+    return known_labels(codes.astype(np.int64), [str(v) for v in found.to_pylist()], where)

@@ -4,6 +4,11 @@ FOLDER/train-images-idx3-ubyte[.gz]   train-labels-idx1-ubyte[.gz]
 FOLDER/t10k-images-idx3-ubyte[.gz]    t10k-labels-idx1-ubyte[.gz]     held out; may be missing
 FOLDER/class_names.txt                one name a line; without it classes are called 0, 1, …
 
+EMNIST has these for each of its splits, such as letters; its images are stored transposed:
+
+FOLDER/emnist-letters-train-images-idx3-ubyte[.gz]   and so on, with test in the place of t10k
+FOLDER/emnist-letters-mapping.txt                    a label and the codes of its characters a line
+
 A file begins with 0, 0, 8 (bytes without sign) and the number of axes d, then the d lengths as
 32-bit integers, most significant byte first, then the values (LeCun, Cortes, Burges 1998, "The
 MNIST database", yann.lecun.com/exdb/mnist).
@@ -11,14 +16,16 @@ MNIST database", yann.lecun.com/exdb/mnist).
 
 import gzip
 import math
+import re
 import struct
 import zlib
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fewlabel.data.classes import known_integers
 from fewlabel.data.dataset import Dataset
 from fewlabel.data.in_memory import image_dataset
 from fewlabel.errors import UserError
@@ -29,25 +36,37 @@ __all__ = ["open_idx"]
 _UNSIGNED_BYTES = 8
 _AT_ONCE = 2**20
 _NAMES = "class_names.txt"
+_EMNIST = re.compile(r"(emnist-\w+)-(train|test)-(images|labels)[-.]idx\d-ubyte(\.gz)?$")
 
 
-def open_idx(folder: Path, size: int | None = None) -> Dataset:
+class _Files(NamedTuple):
+    """Which files of a folder are meant: what their names begin with."""
+
+    folder: Path
+    name: str
+    train: str
+    test: str
+    mapping: Path | None = None
+
+
+def open_idx(path: Path, size: int | None = None) -> Dataset:
     """Open a folder of IDX files; its own test part is held out and never trains.
 
     Args:
-        folder: holds the files under their usual names; a dot may replace the second hyphen.
+        path: a folder that holds the files under their usual names, where a dot may replace the
+            second hyphen; or, of a folder with several splits of EMNIST, a file of the one meant.
         size: side of the images; None for their own, at most 64.
 
     Raises:
         UserError: for a file that is missing, cut short, does not fit the others, or claims more
             memory than the limit, see `fewlabel.limits`.
     """
-    if not folder.is_dir():
-        raise UserError(f"mnist:{folder} is no folder: give the one with the IDX files")
-    images, labels = _part(folder, "train")
+    files = _files(path)
+    folder = files.folder
+    images, labels = _part(folder, files.train)
     n_train = len(images)
-    if any(_find(folder, f"t10k-{kind}") for kind in ("images-idx3", "labels-idx1")):
-        held_out, their_labels = _part(folder, "t10k")
+    if any(_find(folder, f"{files.test}-{kind}") for kind in ("images-idx3", "labels-idx1")):
+        held_out, their_labels = _part(folder, files.test)
         if held_out.shape[1:] != images.shape[1:]:
             raise UserError(
                 f"{folder}: training images are {_by(images)} and test images {_by(held_out)}: "
@@ -55,14 +74,44 @@ def open_idx(folder: Path, size: int | None = None) -> Dataset:
             )
         images = np.concatenate([images, held_out])
         labels = np.concatenate([labels, their_labels])
-    names = _class_names(folder, int(labels.max()) + 1)
+    known = known_integers(labels, *_class_names(files))
     return image_dataset(
-        name=folder.resolve().name,
-        images=images[..., None],
-        labels=labels.astype(np.int64),
-        class_names=names,
+        name=files.name,
+        images=(images.transpose(0, 2, 1) if files.mapping else images)[..., None],
+        labels=known.labels,
+        class_names=known.class_names,
         size=size,
         test_from=n_train if len(images) > n_train else None,
+        notes=known.notes,
+    )
+
+
+def _files(path: Path) -> _Files:
+    """The one dataset that is meant.
+
+    Raises:
+        UserError: if there are several.
+    """
+    chosen = None if path.is_dir() else _EMNIST.match(path.name)
+    if not path.is_dir() and not chosen:
+        raise UserError(f"mnist:{path} is no folder: give the one with the IDX files")
+    folder = path.parent if chosen else path
+    splits = {found[1] for p in folder.iterdir() if (found := _EMNIST.match(p.name))}
+    if chosen:
+        splits = {chosen[1]}
+    elif _find(folder, "train-images-idx3") or not splits:
+        splits.add("")
+    if len(splits) > 1:
+        several = ", ".join(sorted(split or "train-images-idx3-ubyte" for split in splits))
+        raise UserError(
+            f"{folder} holds several datasets, {several}: give a file of the one meant, such as "
+            f"mnist:{folder}/{max(splits)}-train-images-idx3-ubyte.gz, or move the others away"
+        )
+    (split,) = splits
+    if not split:
+        return _Files(folder, folder.resolve().name, "train", "t10k")
+    return _Files(
+        folder, split, f"{split}-train", f"{split}-test", folder / f"{split}-mapping.txt"
     )
 
 
@@ -123,18 +172,26 @@ def _values(path: Path, axes: int, stream: BinaryIO | gzip.GzipFile) -> NDArray[
     return values.reshape(shape)
 
 
-def _class_names(folder: Path, classes: int) -> tuple[str, ...]:
-    path = folder / _NAMES
-    if not path.is_file():
-        return tuple(str(label) for label in range(classes))
-    lines = read_text(path, errors="replace").splitlines()
-    names = tuple(line.strip() for line in lines if line.strip())
-    if len(names) < classes or len(set(names)) < len(names):
+def _class_names(files: _Files) -> tuple[str, list[str] | dict[int, str] | None]:
+    """Where the names are from, and the names, in order or by label; None if there are none."""
+    path = files.folder / _NAMES
+    if path.is_file():
+        lines = read_text(path, errors="replace").splitlines()
+        return str(path), [line.strip() for line in lines if line.strip()]
+    if files.mapping and files.mapping.is_file():
+        return str(files.mapping), _characters(files.mapping)
+    return str(files.folder), None
+
+
+def _characters(path: Path) -> dict[int, str]:
+    """The class of each label of EMNIST: its character, or the upper and the lower case one."""
+    try:
+        rows = [list(map(int, line.split())) for line in read_text(path).splitlines()]
+        return {label: "".join(map(chr, codes)) for label, *codes in filter(None, rows)}
+    except (OSError, ValueError, OverflowError) as error:
         raise UserError(
-            f"{path} names {len(set(names))} classes, the labels have {classes}: write one name "
-            "a line, each once"
-        )
-    return names
+            f"{path} is no list of labels and codes of characters ({error}): fetch it again"
+        ) from None
 
 
 def _by(images: NDArray[np.uint8]) -> str:

@@ -16,6 +16,7 @@ def image_dataset(
     class_names: tuple[str, ...],
     size: int | None,
     test_from: int | None = None,
+    notes: tuple[str, ...] = (),
 ) -> Dataset:
     """A dataset of images in memory, each brought to the central square of a size.
 
@@ -27,6 +28,7 @@ def image_dataset(
         size: side of the images; None for their shorter side, at most 64.
         test_from: where the source's own test part begins, which lasts to the end; None if it
             has none.
+        notes: what people should know of how the data were read.
     """
     values = squares(images, size)
     labels = labels.astype(np.int64)
@@ -41,5 +43,5 @@ def image_dataset(
         fingerprint=data_fingerprint(array_digest(values), labels, class_names, own_test),
         contents=contents_of(images),
         test=own_test,
-        notes=() if note is None else (note,),
+        notes=notes if note is None else (*notes, note),
     )

@@ -3,19 +3,20 @@
 import math
 import re
 from fractions import Fraction
-from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from fewlabel.data.dataset import Dataset
-from fewlabel.data.table import is_table, plain_path, repeated, rows_of
+from fewlabel.data.label_table import TABLE
+from fewlabel.data.table import is_table
 from fewlabel.errors import UserError
 from fewlabel.randomness import generator_for
 
-__all__ = ["draw_labelled", "half_up", "is_drawn", "listed_in_csv"]
+__all__ = ["check_classes", "draw_labelled", "half_up", "is_drawn"]
 
+_LEAST_CLASSES = 2
 _FORMS = "give a fraction such as 0.05, a number per class such as 4/class, all, or a CSV file"
 _LONGEST = 60  # letters of a fraction
 
@@ -65,43 +66,27 @@ def draw_labelled(
     return _first_fraction(by_class, _fraction(labels))
 
 
-def listed_in_csv(dataset: Dataset, path: Path) -> NDArray[np.int64]:
-    """The examples that a CSV lists in its column ``file``; all of them train.
-
-    A column ``label``, if there is one, must agree with the dataset.
+def check_classes(dataset: Dataset) -> None:
+    """Refuse data of which no two classes can be told apart.
 
     Raises:
-        UserError: for data without files, a file that is not there or is listed twice, or another
-            label.
+        UserError: for fewer than two classes.
     """
+    names = dataset.class_names
+    if len(names) >= _LEAST_CLASSES:
+        return
     if dataset.files is None:
+        raise UserError(f"{dataset.name} has fewer than two classes: add data of another class")
+    if names:
         raise UserError(
-            f"{path} lists files, but {dataset.name} has none: give a fraction such as 0.05, a "
-            "number per class such as 4/class, or all"
+            f"folder {dataset.name} has only one class, {names[0]}: add a sub-folder for each "
+            f"other class, or label images of another in {TABLE} or by --labels FILE.csv"
         )
-    line_of: dict[str, tuple[int, str | None]] = {}
-    for line, row in rows_of(path, "file"):
-        name = plain_path(row["file"] or "")
-        if name in line_of:
-            raise repeated(path, line, name)
-        line_of[name] = line, row.get("label")
-    chosen = []
-    for index, name in enumerate(map(plain_path, dataset.files)):
-        if name in line_of:
-            line, given = line_of.pop(name)
-            _check_label(dataset, index, given, f"{path}, line {line}: {name}")
-            chosen.append(index)
-    if line_of:
-        name, (line, _) = next(iter(line_of.items()))
-        if name in map(plain_path, dataset.skipped):
-            raise UserError(
-                f"{path}, line {line}: {name} is broken: replace the file or remove the line"
-            )
-        raise UserError(
-            f"{path}, line {line}: there is no image '{name}' in {dataset.name}: give its path "
-            f"relative to the folder, such as {dataset.files[0]}"
-        )
-    return np.array(chosen, dtype=np.int64)
+    raise UserError(
+        f"folder {dataset.name} has no class sub-folders, and no label in {TABLE}: put each class "
+        "in a sub-folder of its own, and images without a label in unlabeled/, or name the label "
+        f"of each file in {TABLE} or in a CSV of --labels, in the columns file and label"
+    )
 
 
 def _shuffled(members: NDArray[np.int64], seed: int, label: int) -> NDArray[np.int64]:
@@ -148,17 +133,3 @@ def _check_count(dataset: Dataset, by_class: list[NDArray[np.int64]], count: int
                 f"labels '{count}/class': class {name} of {dataset.name} has only {len(members)} "
                 f"labelled training examples: ask for at most {min(map(len, by_class))}/class"
             )
-
-
-def _check_label(dataset: Dataset, index: int, given: str | None, where: str) -> None:
-    known = int(dataset.labels[index])
-    if known < 0:
-        raise UserError(
-            f"{where} has no label in {dataset.name}: give it one there, by labels.csv or the "
-            "sub-folder of its class, or remove the line"
-        )
-    if given and given.strip() != dataset.class_names[known]:
-        raise UserError(
-            f"{where} is of class {dataset.class_names[known]}, not "
-            f"{given.strip()}: correct one of them"
-        )

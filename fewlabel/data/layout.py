@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
+from fewlabel.data.classes import plain_name, refuse_sign
 from fewlabel.data.walk import is_image, is_system
 from fewlabel.errors import UserError
-from fewlabel.files import printable
 
 __all__ = ["Branch", "Layout", "folders_in", "images_in", "is_unlabelled", "layout_of"]
 
@@ -61,20 +61,19 @@ def layout_of(root: Path) -> Layout:
     """Find the classes and the parts among the sub-folders of a folder.
 
     Raises:
-        UserError: if the names say parts and what lies in them does not, or a name of a class
-            folder is not UTF-8.
+        UserError: if the names say parts and what lies in them does not, or a class folder is
+            called as what has no label is.
     """
     top = folders_in(root)
     parts = _parts(root, top)
     homes = {part: folders_in(root / part) for part in parts} or {"": top}
     found = [
-        Branch(f"{home}/{name}" if home else name, None if is_unlabelled(name) else name)
+        Branch(f"{home}/{name}" if home else name, _class_of(root / home / name))
         for home, names in homes.items()
         for name in names
     ]
     found += [Branch(name, None) for name in top if parts and is_unlabelled(name)]
     class_names = tuple(sorted({b.class_name for b in found if b.class_name is not None}))
-    _check_names(root, class_names)
     rank: dict[str | None, int] = {name: label for label, name in enumerate(class_names)}
     system = [f"{home}/{name}" for home in parts for name in _system_folders(root / home)]
     return Layout(
@@ -155,10 +154,12 @@ def _classes_in(folder: Path) -> list[str]:
     return [name for name in folders_in(folder) if not is_unlabelled(name)]
 
 
-def _check_names(root: Path, class_names: tuple[str, ...]) -> None:
-    for name in class_names:
-        if (shown := printable(name)) != name:
-            raise UserError(f"the name of the class folder {root}/{shown} is not UTF-8: rename it")
+def _class_of(folder: Path) -> str | None:
+    """The class of the images in a folder; None if they have none."""
+    if is_unlabelled(folder.name):
+        return None
+    refuse_sign(folder)
+    return plain_name(folder.name)
 
 
 def _notes(parts: Mapping[str, str]) -> tuple[str, ...]:

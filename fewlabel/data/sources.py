@@ -45,7 +45,7 @@ BUILTIN: dict[str, Builtin] = {
 FORMS: dict[str, str] = {
     "cifar10": "the files of CIFAR-10, binary or Python version",
     "cifar100": "the files of CIFAR-100, the fine classes, either version",
-    "mnist": "IDX files, in gzip or not, of MNIST, Fashion-MNIST or KMNIST",
+    "mnist": "IDX files, in gzip or not, of MNIST, Fashion-MNIST, KMNIST or EMNIST",
     "hf": "what the datasets library loads: a folder, or a name on the hub (extra: hub)",
 }
 """What may stand before the colon in PREFIX:PATH, and one line on it."""

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fewlabel.batch import UNLABELLED, Part
+from fewlabel.data.csv_labels import listed_in_csv, with_labels
 from fewlabel.data.dataset import Dataset
 from fewlabel.data.holding_out import TEST, TRAIN, VALIDATION, Side, hold_out
-from fewlabel.data.labels import draw_labelled, listed_in_csv
+from fewlabel.data.labels import check_classes, draw_labelled
 from fewlabel.data.table import is_table
 from fewlabel.errors import UserError
 
@@ -40,6 +41,7 @@ class Splits:
         skipped: its broken files, which were left out.
         contents: (N,) uint64, what each example holds; see `Dataset.contents`. Empty for a model
             whose data are unknown.
+        given: the labels that a CSV gave beyond the data's own: the row and the class of each.
     """
 
     train: NDArray[np.int64]
@@ -53,6 +55,7 @@ class Splits:
     data: str
     skipped: tuple[str, ...] = ()
     contents: NDArray[np.uint64] = field(default_factory=lambda: np.empty(0, np.uint64))
+    given: tuple[tuple[int, str], ...] = ()
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Splits) and self.to_json() == other.to_json()
@@ -93,6 +96,20 @@ class Splits:
         held = np.concatenate([self.validation, self.test])
         trained = np.setdiff1d(before.sides.get(TRAIN, ()), self.contents[self.train])
         return np.sort(held[np.isin(self.contents[held], trained)])
+
+    def with_given(self, dataset: Dataset) -> Dataset:
+        """The dataset with the labels that a CSV gave it when this manifest was drawn.
+
+        Args:
+            dataset: the data as the source has them; files may have been added or removed since.
+        """
+        given = dict(self.given)
+        if given and not np.array_equal(self.contents, dataset.contents):
+            class_of = {int(self.contents[row]): name for row, name in given.items()}
+            free = np.flatnonzero(dataset.labels == UNLABELLED)
+            rows = zip(free.tolist(), dataset.contents[free].tolist(), strict=True)
+            given = {row: class_of[content] for row, content in rows if content in class_of}
+        return with_labels(dataset, given)
 
     def check(self, dataset: Dataset, where: str) -> None:
         """Raise unless the manifest was drawn from this dataset.
@@ -194,7 +211,8 @@ class Splits:
             indices = {part: np.array(document[part], dtype=np.int64) for part in _INDICES}
             names = {key: tuple(document[key]) for key in ("class_names", "skipped")}
             contents = np.frombuffer(base64.b64decode(document["contents"]), "<u8")
-            known = {"contents": contents.astype(np.uint64)}
+            given = tuple((int(key), str(name)) for key, name in document["given"])
+            known = {"contents": contents.astype(np.uint64), "given": given}
             return cls(**{**document, **indices, **names, **known})
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(
@@ -214,7 +232,7 @@ def draw_splits(dataset: Dataset, labels: str, seed: int, before: Splits | None 
     labels is judged on the same ones. Only a CSV changes that: the files it lists always train.
 
     Args:
-        dataset: the data.
+        dataset: the data; for a CSV with labels, as `labelled_by_csv` gives it.
         labels: a fraction of the training labels ("0.05"), a number per class ("4/class"),
             "all", or the path of a ``.csv`` file with a column ``file``.
         seed: the seed of the draw; see `draw_labelled`.
@@ -223,8 +241,7 @@ def draw_splits(dataset: Dataset, labels: str, seed: int, before: Splits | None 
     Raises:
         UserError: for fewer than two classes, labels that cannot be drawn, or a class without any.
     """
-    if dataset.n_classes < 2:
-        raise UserError(f"{dataset.name} has fewer than two classes: add data of another class")
+    check_classes(dataset)
     sides, spec = hold_out(dataset, before.sides if before else None), labels.strip()
     if is_table(spec):
         labelled = listed_in_csv(dataset, Path(spec).expanduser())
@@ -249,6 +266,7 @@ def draw_splits(dataset: Dataset, labels: str, seed: int, before: Splits | None 
         data=dataset.name,
         skipped=dataset.skipped,
         contents=dataset.contents,
+        given=dataset.given,
     )
 
 

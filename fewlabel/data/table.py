@@ -1,11 +1,11 @@
 """Rows of a CSV file that says something of examples."""
 
 import csv
-import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
+from fewlabel.data.classes import plain_name
 from fewlabel.errors import UserError
 from fewlabel.regular_file import regular
 
@@ -43,7 +43,7 @@ def rows_of(path: Path, *columns: str) -> Iterator[tuple[int, dict[str, str | No
             reader = csv.DictReader(
                 _lines(stream, path), delimiter=max(_DELIMITERS, key=first.count)
             )
-            reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
+            reader.fieldnames = [plain_name(name) for name in reader.fieldnames or ()]
             for column in columns:
                 if column not in (reader.fieldnames or ()):
                     raise UserError(
@@ -96,7 +96,7 @@ def plain_path(name: str) -> str:
 
     Backslashes are slashes, letters are composed (NFC), and ``./`` at the front is gone.
     """
-    return unicodedata.normalize("NFC", name.strip().replace("\\", "/")).removeprefix("./")
+    return plain_name(name.replace("\\", "/")).removeprefix("./")
 
 
 def repeated(path: Path, line: int, name: str) -> UserError:

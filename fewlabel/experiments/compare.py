@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Self
 
 import torch
 
-from fewlabel.data import Splits, draw_splits, open_dataset, refuse_inside
+from fewlabel.data import Splits, draw_splits, labelled_by_csv, open_dataset, refuse_inside
 from fewlabel.errors import Interrupted, TrainingError, UserError
 from fewlabel.experiments.compare_cells import (
     Cell,
@@ -160,14 +160,17 @@ def _compared(out: Path, asked: Grid, jobs: int) -> Results:
     protocol = asked.protocol
     results = Results.open(out, protocol)
     dataset = open_dataset(protocol.data, protocol.size)
-    amounts = []
+    amounts, labelled = [], {}
     for amount in asked.labels:
-        splits = draw_splits(dataset, amount, Cell.label_seed)
+        with_theirs = labelled_by_csv(dataset, amount)
+        labelled[with_theirs.fingerprint] = with_theirs
+        splits = draw_splits(with_theirs, amount, Cell.label_seed)
         _check_same(results, amount, splits)
         groups = [candidates(Cell(m, amount), splits.labelled_share) for m in asked.methods]
         amounts.append(Amount(groups, asked.repeats(amount)))
     score = _shared_score(out, protocol, asked.methods)
-    train_judge(dataset)  # the processes share it
+    for judged in labelled.values():
+        train_judge(judged)  # the processes share it
     _free_gpu()
     total = sum(amount.n_tasks for amount in amounts)
     work = partial(perform, protocol=protocol, out=out, score=score)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fewlabel import samplers
 from fewlabel.config import Config
-from fewlabel.data import draw_splits, open_dataset
+from fewlabel.data import draw_splits, labelled_by_csv, open_dataset
 from fewlabel.experiments.compare import Results
 from fewlabel.experiments.compare_cells import Cell, candidates
 from fewlabel.experiments.compare_checks import checked, planned_cell
@@ -55,7 +55,10 @@ def estimate_comparison(asked: Grid, gpu: str, out: Path | None = None) -> dict[
         stage = one["stages"][0]
         rows.append(_row("score model", 1, stage["hours"], 0, 0.0, [stage]))
     dataset = open_dataset(protocol.data, protocol.size)
-    labelled = [(n, draw_splits(dataset, n, Cell.label_seed).labelled_share) for n in asked.labels]
+    labelled = [
+        (n, draw_splits(labelled_by_csv(dataset, n), n, Cell.label_seed).labelled_share)
+        for n in asked.labels
+    ]
     repeats = sum(len(asked.repeats(amount)) for amount in asked.labels)
     for method, shared in zip(asked.methods, shares, strict=True):
         planned = planned_cell(protocol, method, asked.labels[0])

@@ -41,6 +41,7 @@ def describe(dataset: Dataset) -> dict[str, Any]:
         "broken": len(dataset.skipped),
         "broken_files": [printable(name) for name in dataset.skipped[:_NAMED]],
         "unread": {printable(ending): count for ending, count in dataset.unread.items()},
+        "notes": list(dataset.remarks()),
     }
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from fewlabel.batch import UNLABELLED
 from fewlabel.data import Dataset, Splits
+from fewlabel.data.classes import plain_name
 from fewlabel.data.dataset import refuse_other_shape
 from fewlabel.data.probability_table import probabilities_of
 from fewlabel.data.table import is_table
@@ -102,7 +103,7 @@ def _check_run(folder: Path, dataset: Dataset, asked: Stage) -> None:
             f"the {needed} of the teacher {folder} is not trained to its end; train that run on"
         )
     refuse_other_shape(f"the teacher {folder} knows", source.shape, dataset)
-    names = RunFolder(folder).read_splits().class_names
+    names = tuple(map(plain_name, RunFolder(folder).read_splits().class_names))
     if classifier and names != dataset.class_names:
         raise UserError(
             f"the teacher {folder} knows the classes {', '.join(names)}, {dataset.name} has "

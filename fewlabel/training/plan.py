@@ -11,7 +11,14 @@ import torch
 
 from fewlabel import methods, presets, process
 from fewlabel.config import Config, Request, setting, validated
-from fewlabel.data import Dataset, Splits, absolute, draw_splits, open_dataset
+from fewlabel.data import (
+    Dataset,
+    Splits,
+    absolute,
+    draw_splits,
+    labelled_by_csv,
+    open_dataset,
+)
 from fewlabel.data.dataset import in_words, refuse_other_shape
 from fewlabel.data.table import is_table
 from fewlabel.errors import UserError
@@ -112,7 +119,9 @@ def plan(
     methods.find_method(request.method)
     if request.sigma_data is not None:
         asked["sigma_data"] = request.sigma_data
-    dataset = _open(request, strict)
+    dataset = labelled_by_csv(_open(request, strict), request.labels)
+    for remark in dataset.remarks():
+        _say_once(f"note: {remark}")
     source, shared = score or asked.get("score_from"), {}
     splits = _splits(request, dataset, Path(source) if source else None)
     asked["preset"] = request.preset or presets.preset_for(dataset.shape)
@@ -239,10 +248,7 @@ def _check_shares(config: Config, splits: Splits) -> None:
 
 def _open(request: Request, strict: bool) -> Dataset:
     with track("reading images") as task:
-        dataset = open_dataset(request.data, request.size, task.set, strict)
-    if warning := dataset.warning():
-        _say_once(warning)
-    return dataset
+        return open_dataset(request.data, request.size, task.set, strict)
 
 
 @cache

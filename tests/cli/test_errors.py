@@ -93,8 +93,11 @@ def test_a_broken_image_is_skipped_and_counted(
         ("file,label\ncat/0.png,a\ncat/0.png,b\n", ["line 3: cat/0.png", "second time"]),
         ("file,kind\ncat/0.png,a\n", ["labels.csv", "no column 'label'", "first line"]),
         ("name,label\ncat/0.png,a\n", ["labels.csv", "no column 'file'", "first line"]),
-        ("file,label\ncat/0.png,\n", ["labels.csv", "no file a label", "column 'label'"]),
-        ("file,label\ncat/0.png,a\n", ["labels.csv", "only one class, a", "another"]),
+        (
+            "file,label\ncat/1.png,cat\ncat/0.png,dog\n",
+            ["labels.csv, line 3: cat/0.png lies in class folder cat", "says dog", "correct"],
+        ),
+        ("file,label\ncat/0.png,a\n", ["line 2: cat/0.png lies in class folder cat", "says a"]),
         ("file,label\n", ["labels.csv", "lists nothing", "add a line"]),
         ("\xff", ["labels.csv", "is no CSV", "UTF-8"]),
     ],
@@ -107,12 +110,29 @@ def test_a_wrong_labels_csv(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("table", "fragments"),
+    [
+        ("file,label\n0.png,\n", ["no label in labels.csv", "the columns file and label"]),
+        ("file,label\n0.png,a\n", ["only one class, a", "images of another", "labels.csv"]),
+    ],
+)
+def test_a_table_of_too_few_classes(
+    cli: Cli, pets: Path, tmp_path: Path, table: str, fragments: list[str]
+) -> None:
+    (pets / "cat" / "labels.csv").write_text(table)
+    refused = cli("train", pets / "cat", "--out", tmp_path / "run")
+    assert_refused(refused, "folder cat", *fragments, early=False)
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_class_of_a_table_whose_images_are_all_broken(
     cli: Cli, pets: Path, tmp_path: Path
 ) -> None:
-    rows = ["file,label", "cat/0.png,cat", "cat/1.png,cat", "dog/0.png,dog"]
+    rows = ["file,label", "cat/0.png,cat", "cat/1.png,cat", "unlabeled/0.png,dog"]
     (pets / "labels.csv").write_text("\n".join(rows))
-    (pets / "dog" / "0.png").write_bytes(b"")
+    shutil.rmtree(pets / "dog")
+    (pets / "unlabeled" / "0.png").write_bytes(b"")
     refused = cli("train", pets, "--out", tmp_path / "run")
     assert_refused(refused, "class dog of", "labels.csv has no images", early=False)
 
@@ -125,7 +145,7 @@ def test_a_class_without_an_image(cli: Cli, pets: Path, tmp_path: Path) -> None:
 def test_one_class_only(cli: Cli, pets: Path, tmp_path: Path) -> None:
     shutil.rmtree(pets / "dog")
     refused = cli("train", pets, "--out", tmp_path / "run")
-    assert_refused(refused, "only one class", "cat", "add a sub-folder")
+    assert_refused(refused, "only one class", "cat", "add a sub-folder", early=False)
 
 
 @pytest.mark.parametrize(
@@ -155,7 +175,7 @@ def test_one_class_only(cli: Cli, pets: Path, tmp_path: Path) -> None:
         (["--labels", "1.5"], ["'1.5'", "at most 1"]),
         (["--labels", "0"], ["'0'", "above 0"]),
         (["--labels", "1000/class"], ["1000/class", "ask for at most"]),
-        (["--labels", "gone.csv"], ["gone.csv", "digits has none"]),
+        (["--labels", "gone.csv"], ["gone.csv cannot be read", "check the path"]),
         (["--labels", "1e9/class"], ["'1e9/class'", "4/class"]),
         (["--config", "gone.yaml"], ["gone.yaml"]),
         (["--score", "gone"], ["no run folder gone"]),

@@ -233,7 +233,7 @@ def test_more_labels_than_there_are(make_dataset: MakeDataset, refuses: Refuses)
 
 
 def test_data_without_classes(make_dataset: MakeDataset, refuses: Refuses) -> None:
-    with refuses("numbers has fewer than two classes", "add"):
+    with refuses("numbers has only one class, a", "add"):
         draw_splits(make_dataset((9,)), "all", 0)
     for spec in ("all", "0.5", "1/class"):
         with refuses("class b without a labelled", "label at least one"):

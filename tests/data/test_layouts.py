@@ -161,13 +161,11 @@ def test_another_dataset_json_is_none_of_ours(make_folder: MakeFolder) -> None:
 @pytest.mark.parametrize(
     ("labels", "fragments"),
     [
-        (None, ["gives no file a label", "labels.csv"]),
         ([["00000/img00000000.png", 0], ["00000/img9.png", 1]], ["no image '00000/img9.png'"]),
         ([["00000/img00000000.png", 0]] * 2, ["entry 1", "a second time"]),
         ([["00000/img00000000.png", [0.0, 1.0]]], ["entry 0", "not one integer"]),
         ([["00000/img00000000.png", -2]], ["entry 0", "not one integer"]),
         ([["00000/img00000000.png"]], ["entry 0", "no pair"]),
-        ([["00000/img00000000.png", 3]], ["dataset.json has only one class, 3"]),
         ("none", ["labels are no list"]),
     ],
 )
@@ -176,6 +174,18 @@ def test_a_dataset_json_that_does_not_fit_is_refused(
 ) -> None:
     with refuses("dataset.json", *fragments):
         open_folder(make_folder(with_labels(labels)))
+
+
+@pytest.mark.parametrize(
+    ("labels", "names"), [(None, ()), ([], ()), ([["00000/img00000000.png", 3]], ("3",))]
+)
+def test_a_dataset_json_of_too_few_labels_opens_and_does_not_train(
+    make_folder: MakeFolder, refuses: Refuses, labels: object, names: tuple[str, ...]
+) -> None:
+    dataset = open_folder(make_folder(with_labels(labels)))
+    assert (len(dataset), dataset.class_names) == (3, names)
+    with refuses("--labels FILE.csv" if names else "--labels"):
+        draw_splits(dataset, "all", 0)
 
 
 def test_a_dataset_json_cut_short_is_refused(make_folder: MakeFolder, refuses: Refuses) -> None:

@@ -7,7 +7,7 @@ import pytest
 from data_cases import MakeFolder, Refuses
 from PIL import Image
 
-from fewlabel.data import cache_folder, open_folder
+from fewlabel.data import cache_folder, draw_splits, open_folder
 
 
 def grey(level: int, size: tuple[int, int] = (4, 4)) -> Image.Image:
@@ -216,13 +216,10 @@ def test_broken_images_only_are_refused(make_folder: MakeFolder, refuses: Refuse
     [
         ({}, ["holds no images", "unlabeled/"]),
         ({"a/readme.txt": b"hello", "b/.1.png": b""}, ["holds no images", "png"]),
-        ({"1.png": grey(1)}, ["no class sub-folders", "sub-folder of its own"]),
-        ({"unlabeled/1.png": grey(1)}, ["no class sub-folders", "sub-folder of its own"]),
         (
             {"a/1.png": grey(1), "b/x.txt": b""},
             ["class without a label", "/b has no images", "add at least one"],
         ),
-        ({"a/1.png": grey(1), "unlabeled/1.png": grey(1)}, ["only one class", ", a:", "add"]),
         ({**PETS, "q.png": grey(1), "r.png": grey(1)}, ["2 images", "q.png", "move each"]),
     ],
 )
@@ -235,6 +232,28 @@ def test_a_wrong_layout_is_explained(
     root = make_folder(files)
     with refuses(str(root), *fragments):
         open_folder(root)
+
+
+@pytest.mark.parametrize(
+    ("files", "fragments"),
+    [
+        ({"1.png": grey(1)}, ["no class sub-folders", "sub-folder of its own"]),
+        ({"unlabeled/1.png": grey(1)}, ["no class sub-folders", "sub-folder of its own"]),
+        ({"a/1.png": grey(1), "unlabeled/1.png": grey(1)}, ["only one class", ", a:", "add"]),
+    ],
+)
+def test_a_folder_of_too_few_classes_opens_and_does_not_train(
+    files: dict[str, Image.Image | bytes],
+    fragments: list[str],
+    make_folder: MakeFolder,
+    refuses: Refuses,
+) -> None:
+    dataset = open_folder(make_folder(files))
+    assert (len(dataset), set(dataset.labels) <= {0, -1}) == (len(files), True)
+    with refuses(
+        "folder pets", "--labels FILE.csv" if "a/1.png" in files else "--labels", *fragments
+    ):
+        draw_splits(dataset, "all", 0)
 
 
 def test_a_class_whose_name_cannot_be_shown_is_refused(

@@ -109,8 +109,12 @@ def test_a_relative_path_means_the_same_elsewhere(
         ("train-images-idx3-ubyte", idx(TRAIN)[:-1], ["1439 bytes", "40 × 6 × 6", "again"]),
         ("train-labels-idx1-ubyte", idx(LABELS), ["40 images and 60 labels", "replace"]),
         ("t10k-images-idx3-ubyte", idx(TEST[:, :5]), ["6×6", "5×6", "one dataset"]),
-        ("class_names.txt", b"one\n", ["names 1 classes", "have 2"]),
-        ("class_names.txt", b"one\none\n", ["names 1 classes", "each once"]),
+        ("class_names.txt", b"one\n", ["class_names.txt: 1 names for 2 classes", "none for 1"]),
+        (
+            "class_names.txt",
+            b"one\none\n",
+            ["class_names.txt: two of the names are alike (one)", "its own"],
+        ),
     ],
 )
 def test_refuses(
@@ -140,3 +144,38 @@ def test_a_path_that_is_no_folder(folder: Path, refuses: Refuses) -> None:
     shutil.rmtree(folder)
     with refuses("mnist:", "check the path"):
         open_dataset("mnist:")
+
+
+def write_emnist(root: Path, split: str, first: int = 1) -> None:
+    """Twelve images of 6 × 6, stored transposed, of the labels first, first + 1, first + 2."""
+    for part, images in (("train", TRAIN[:12]), ("test", TEST[:12])):
+        stem = f"emnist-{split}-{part}"
+        labels = (np.arange(12) % 3 + first).astype(np.uint8)
+        upright = np.ascontiguousarray(images.transpose(0, 2, 1))
+        (root / f"{stem}-images-idx3-ubyte.gz").write_bytes(gzip.compress(idx(upright)))
+        (root / f"{stem}-labels-idx1-ubyte.gz").write_bytes(gzip.compress(idx(labels)))
+
+
+def test_emnist_is_upright_and_its_characters_are_the_classes(tmp_path: Path) -> None:
+    write_emnist(tmp_path, "letters")
+    (tmp_path / "emnist-letters-mapping.txt").write_text("1 65 97\n2 66 98\n3 67 99\n")
+    dataset = opened(tmp_path)
+    np.testing.assert_array_equal(dataset.values[..., 0], np.concatenate([TRAIN[:12], TEST[:12]]))
+    assert dataset.class_names == ("Aa", "Bb", "Cc")
+    assert dataset.labels.tolist() == [0, 1, 2] * 8
+    assert list(draw_splits(dataset, "all", 0).test) == list(range(12, 24))
+    assert (dataset.name, dataset.notes) == ("emnist-letters", ())
+    (tmp_path / "emnist-letters-mapping.txt").unlink()
+    assert opened(tmp_path).class_names == ("1", "2", "3")
+
+
+def test_of_several_splits_of_emnist_one_is_chosen(tmp_path: Path, refuses: Refuses) -> None:
+    write_emnist(tmp_path, "letters")
+    write_emnist(tmp_path, "digits", first=0)
+    with refuses("several datasets, emnist-digits, emnist-letters", "give a file of the one"):
+        opened(tmp_path)
+    chosen = opened(tmp_path / "emnist-digits-train-images-idx3-ubyte.gz")
+    assert (chosen.name, chosen.class_names) == ("emnist-digits", ("0", "1", "2"))
+    (tmp_path / "emnist-letters-mapping.txt").write_text("1 A\n")
+    with refuses("emnist-letters-mapping.txt is no list of labels", "fetch it again"):
+        opened(tmp_path / "emnist-letters-test-labels-idx1-ubyte.gz")

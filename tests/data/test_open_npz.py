@@ -83,11 +83,11 @@ def with_nan() -> NDArray:
         ({"vectors": VECTORS, "labels": LABELS - 1}, ["label -2 in row 2", "−1 is none"]),
         (
             {"vectors": VECTORS, "labels": LABELS, "class_names": np.array(["a"])},
-            ["1 class_names for 2 classes"],
+            ["class_names: 1 names for 2 classes, none for 1"],
         ),
         (
             {"vectors": VECTORS, "labels": LABELS, "class_names": np.array(["a", "a"])},
-            ["two of the class_names are alike"],
+            ["class_names: two of the names are alike (a)"],
         ),
         (
             {"vectors": VECTORS, "labels": LABELS, "class_names": np.array([["a"], ["b"]])},

@@ -166,8 +166,8 @@ def test_linked_class_folders_outside_the_data_are_read(
 def test_the_data_may_themselves_be_a_link(make_folder: MakeFolder, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(make_folder(PETS))
     assert known(open_folder(tmp_path / "link")) == PETS_KNOWN
-    (tmp_path / "pets/labels.csv").write_text("file,label\ncat/0.png,a\ndog/2.png,b\n")
-    assert known(open_folder(tmp_path / "link")) == {0: "a", 1: None, 2: "b", 3: None}
+    (tmp_path / "pets/labels.csv").write_text("file,label\ncat/0.png,cat\nunlabeled/3.png,dog\n")
+    assert known(open_folder(tmp_path / "link")) == {**PETS_KNOWN, 3: "dog"}
 
 
 @pytest.mark.parametrize("target", ["dog", "."])
