@@ -8,6 +8,7 @@ metrics.jsonl        one line a logging step
 sheets/              samples of the score model while it trained
 tensorboard/         curves, if they were asked for
 samples/             pictures
+evaluation.json      the figures of the last evaluation
 report.html          the page to look at
 .lock                held by the process that trains here
 """
@@ -28,7 +29,8 @@ from fewlabel import methods
 from fewlabel.config import Config, read_yaml, validated
 from fewlabel.data import Splits
 from fewlabel.errors import UserError
-from fewlabel.files import append_line, check_free, remove_leftovers, write_json, write_text
+from fewlabel.files import append_line, check_free, write_json, write_text
+from fewlabel.owners import sweep
 from fewlabel.training.best import validation_loss
 from fewlabel.training.checkpoint import Checkpoints
 
@@ -92,7 +94,7 @@ class RunFolder:
     def remove_leftovers(self) -> None:
         """Remove what a killed training left half-written, beside its checkpoints."""
         for folder in (self.path, self.path / "sheets"):
-            remove_leftovers(folder)
+            sweep(folder)
 
     def read_config(self) -> Config:
         """The configuration.
