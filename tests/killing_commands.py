@@ -3,10 +3,12 @@
     python killing_commands.py FOLDER COMMAND POINTS RUN
 
 FOLDER is empty, RUN a finished run of the digits, COMMAND a key of `COMMANDS`. The children are
-forks of this process, which has imported everything. For each signal it prints a line of JSON:
-what was found after the kills (`half`: files that differ from those of a run that nobody
-disturbed), and after the same command ran again (`other`: files that are missing or differ;
-`left`: temporary files; `failed`: what it said).
+forks of this process, which has imported everything. For each signal it prints a line of JSON.
+
+    half    files that a kill left and that differ from those of an undisturbed run
+    other   files that are missing or differ after the same command ran again
+    left    temporary files after that
+    failed  what that command said if it failed
 """
 
 import hashlib

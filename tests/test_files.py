@@ -159,7 +159,7 @@ def other_place(name: str) -> str:
 def test_what_the_dead_left_is_swept_and_nothing_else(
     tmp_path: Path, left_by_the_dead: Callable[[str], str]
 ) -> None:
-    """Of this machine at once, of another after days, and never what a living process has."""
+    """Files of another machine go after days; those of a living process stay."""
     dead, folder, living = (
         left_by_the_dead("a.png"),
         left_by_the_dead("run"),
