@@ -33,7 +33,16 @@ TINY = """score.widths=[8,32] score.attention=[false,false] classifier.widths=[8
 score.fit.batch=16 classifier.fit.batch=16 score.fit.checkpoint_every=10
 classifier.fit.checkpoint_every=10 score.fit.steps=30 classifier.fit.steps=30""".split()
 TIMED = re.compile(rb'"seconds": [^,}\n]+|[0-9.]+ s\b|"(scoring|sampling)_seconds": [^,}\n]+')
-KEPT = {".png", ".npz", ".npy", ".safetensors", ".json", ".jsonl", ".csv", ".md", ".svg"}
+KEPT = {
+    ".png",
+    ".npz",
+    ".npy",
+    ".safetensors",
+    ".json",
+    ".jsonl",
+    ".csv",
+    ".md",
+}  # an SVG tells when it was drawn
 GROWING = {"out/results.jsonl", "out/runs/score/metrics.jsonl"}
 """Files that grow by whole lines while the work goes on."""
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
@@ -62,7 +71,7 @@ COMMANDS = {
     "import": "import {source} --size 32 --out {out}",
     "export": "export {source} --out {out}",
     "decoding": "datasets {source} --out {out}/sheet.png",
-    "compare": "compare digits --methods cg --scale 1 --metrics accuracy -n 4 --steps 2 "
+    "compare": "compare digits --methods cg --scale 1 --metrics accuracy -n 10 --steps 2 "
     "--out {out}" + "".join(f" --set {text}" for text in TINY),
 }
 
