@@ -6,27 +6,30 @@ import json
 import os
 import re
 import shutil
+import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
-from filelock import FileLock, Timeout
+from filelock import FileLock, SoftFileLock, Timeout
 
 from fewlabel.errors import TrainingError, UserError
 from fewlabel.limits import read_text
+from fewlabel.owners import holder_of, owned_name, sweep_once, told_holder
+from fewlabel.progress import tell
 
 __all__ = [
     "append_line",
     "check_free",
+    "check_writable",
     "file_stems",
     "locked",
     "printable",
     "read_json",
     "refuse_file",
-    "remove_leftovers",
     "replacing",
     "replacing_folder",
+    "scratch_folder",
     "write_json",
     "write_text",
 ]
@@ -35,7 +38,6 @@ _FAILED = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 """What ends work that was rightly asked for; other reasons are wrong paths."""
 
 _LONGEST_STEM = 100  # bytes; file names end at 255
-_LEFTOVER = re.compile(r"\.(.+-[0-9a-f]{8}(\.\w+)?|.+\.new)")
 
 
 @contextlib.contextmanager
@@ -57,9 +59,10 @@ def replacing(path: str | Path) -> Iterator[Path]:
         TrainingError: the disk is full, or fails.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.stem}-{uuid4().hex[:8]}{path.suffix}")
+    temporary = path.with_name(owned_name(path))
     with _readable_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
+        sweep_once(path.parent)
         temporary.touch()
         mode = temporary.stat().st_mode
         temporary.unlink()
@@ -72,11 +75,12 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def replacing_folder(path: Path) -> Iterator[Path]:
+def replacing_folder(path: Path, new: bool = False) -> Iterator[Path]:
     """A temporary folder that becomes the folder `path` when the block ends without an error.
 
     Args:
         path: the folder to write; one that is there is replaced.
+        new: refuse to replace a folder that holds anything, even if it came while the block ran.
 
     Yields:
         An empty folder to write to.
@@ -85,47 +89,92 @@ def replacing_folder(path: Path) -> Iterator[Path]:
         UserError: the folder cannot be written there, or the block could not read or write a file.
         TrainingError: the disk is full, or fails.
     """
-    temporary = path.with_name(f".{path.name}.new")
+    temporary = path.with_name(owned_name(path))
     with _readable_errors(path):
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        sweep_once(path.parent)
+        temporary.mkdir()
         mode = temporary.stat().st_mode & 0o666
         try:
             yield temporary
             for file in temporary.rglob("*"):
                 _finish(file, mode)
-            if path.exists():
-                shutil.rmtree(path)
-            temporary.replace(path)
+            _put(temporary, path, new)
             _flush(path.parent)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _put(temporary: Path, path: Path, new: bool) -> None:
+    """Give a folder its name, at once where there is none or an empty one."""
+    try:
+        temporary.rename(path)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        if new:
+            raise UserError(f"{path} is there and not empty; give another --out") from None
+        before = path.with_name(owned_name(path))
+        path.rename(before)
+        temporary.rename(path)
+        shutil.rmtree(before, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def scratch_folder(parent: Path | None = None) -> Iterator[Path]:
+    """A folder for files that nobody needs after the block.
+
+    Args:
+        parent: where to make it; None for the system's folder of temporary files.
+
+    Yields:
+        An empty folder; it is removed with all that is in it.
+
+    Raises:
+        OSError: it cannot be made there.
+    """
+    where = Path(tempfile.gettempdir()) if parent is None else parent
+    folder = where / owned_name(Path("fewlabel"))
+    where.mkdir(parents=True, exist_ok=True)
+    sweep_once(where)
+    folder.mkdir(mode=0o700)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextlib.contextmanager
 def locked(folder: Path, patient: bool = False) -> Iterator[None]:
     """Keep other processes that do the same from working in a folder while the block runs.
 
+    It writes: what is there already should be looked for first, as a folder may be read-only.
+
     Args:
-        folder: made if it is not there; it gets a file `.lock`.
-        patient: wait for another process that has it.
+        folder: made if it is not there; it gets a file `.lock`, and while the block runs one that
+            tells who works in it.
+        patient: wait for another process that has it, and say so.
 
     Raises:
         UserError: another process has it, or the file cannot be written there.
         TrainingError: the disk is full, or fails.
     """
-    lock = FileLock(folder / ".lock", timeout=-1 if patient else 0)
+    lock = FileLock(folder / ".lock")
     with _readable_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            lock.acquire()
+            lock.acquire(timeout=0)
         except Timeout:
-            raise UserError(
-                f"{folder} is being worked in by another process; wait for it, or choose another "
-                "--out"
-            ) from None
+            held = f"{folder} is being worked in by {holder_of(folder)}"
+            if isinstance(lock, SoftFileLock):  # of a disk without locks that end with a process
+                held += f"; if that process is gone, remove {folder / '.lock'}"
+            if not patient:
+                raise UserError(f"{held}; wait for it, or choose another --out") from None
+            tell(f"waiting: {held}")
+            lock.acquire(timeout=-1)
     try:
-        yield
+        with told_holder(folder):
+            yield
     finally:
         lock.release()
 
@@ -138,6 +187,22 @@ def refuse_file(folder: Path) -> None:
     """
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file, not a folder; give another --out")
+
+
+def check_writable(folder: Path) -> None:
+    """Refuse a folder in which no file can be made; it is made if it is not there.
+
+    Raises:
+        UserError: if none can.
+        TrainingError: the disk is full, or fails.
+    """
+    with _readable_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        trial = folder / owned_name(folder)
+        try:
+            trial.touch()
+        finally:
+            trial.unlink(missing_ok=True)
 
 
 def check_free(folder: Path, own: str, kind: str) -> None:
@@ -179,17 +244,6 @@ def file_stems(names: Iterable[str]) -> list[str]:
 def printable(name: str) -> str:
     """The name of a file even if it is in another encoding than the system's."""
     return name.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def remove_leftovers(folder: Path) -> None:
-    """Remove the temporary files and folders that a killed process left in a folder."""
-    for path in folder.glob(".*"):
-        if not _LEFTOVER.fullmatch(path.name):
-            continue
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
 
 
 def append_line(path: Path, line: str) -> None:

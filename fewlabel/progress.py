@@ -20,7 +20,9 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-__all__ = ["PartOf", "Task", "speaks", "track"]
+from fewlabel.terminal import escaped
+
+__all__ = ["PartOf", "Task", "speaks", "tell", "track"]
 
 _QUIET_SECONDS = 10.0
 _PERIOD = 3600.0
@@ -56,7 +58,7 @@ class _Bar(Task):
         self._task = progress.add_task(title, total=None, note="")
 
     def set(self, done: int, total: int, note: str = "") -> None:
-        self._progress.update(self._task, completed=done, total=total, note=note)
+        self._progress.update(self._task, completed=done, total=total, note=escaped(note))
 
 
 class _Lines(Task):
@@ -76,7 +78,18 @@ class _Lines(Task):
         if done >= total:
             left = f", {_clock(spent)}"
         line = f"{self._title}: {done}/{total}{left}{'  ' + note if note else ''}"
-        print(line, file=sys.stderr, flush=True)
+        tell(line)
+
+
+def tell(text: str) -> None:
+    """Put a line for people on standard error, if this process is the one that prints.
+
+    Control characters in it are shown, not sent. Where it cannot be written it is dropped: no
+    work ends for want of somebody who reads.
+    """
+    if speaks():
+        with contextlib.suppress(OSError):
+            print(escaped(text), file=sys.stderr, flush=True)
 
 
 def speaks() -> bool:
@@ -95,16 +108,16 @@ def track(title: str) -> Iterator[Task]:
         yield _Lines(title)
         return
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", markup=False),
     )
     with Progress(*columns, console=console, speed_estimate_period=_PERIOD) as progress:
-        yield _Bar(progress, title)
+        yield _Bar(progress, escaped(title))
 
 
 def _clock(seconds: float) -> str:

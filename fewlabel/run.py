@@ -2,7 +2,6 @@
 
 import math
 import os
-import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -24,7 +23,7 @@ from fewlabel.errors import UserError
 from fewlabel.guidance import LabelledScore
 from fewlabel.methods import Method, find_method
 from fewlabel.models import build_classifier, build_score_model, compile_model
-from fewlabel.progress import Task, track
+from fewlabel.progress import Task, tell, track
 from fewlabel.run_folder import RunFolder
 from fewlabel.samplers import Sampler
 from fewlabel.score import ScoreFunction, ScoreModel
@@ -146,8 +145,7 @@ class Run:
         if self.splits.fingerprint != dataset.fingerprint:
             changes = self.splits.changes(dataset)
             self.splits = self.splits.onto(dataset, where)
-            note = f"note: the data changed since {self.folder.path} was trained: {changes}"
-            print(note, file=sys.stderr)
+            tell(f"note: the data changed since {self.folder.path} was trained: {changes}")
         return dataset
 
     def sample(

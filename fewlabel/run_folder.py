@@ -8,6 +8,7 @@ metrics.jsonl        one line a logging step
 sheets/              samples of the score model while it trained
 tensorboard/         curves, if they were asked for
 samples/             pictures
+evaluation.json      the figures of the last evaluation
 report.html          the page to look at
 .lock                held by the process that trains here
 """
@@ -32,10 +33,10 @@ from fewlabel.files import (
     append_line,
     check_free,
     read_json,
-    remove_leftovers,
     write_json,
     write_text,
 )
+from fewlabel.owners import sweep
 from fewlabel.regular_file import regular
 from fewlabel.training.best import validation_loss
 from fewlabel.training.checkpoint import Checkpoints
@@ -100,7 +101,7 @@ class RunFolder:
     def remove_leftovers(self) -> None:
         """Remove what a killed training left half-written, beside its checkpoints."""
         for folder in (self.path, self.path / "sheets"):
-            remove_leftovers(folder)
+            sweep(folder)
 
     def read_config(self) -> Config:
         """The configuration.

@@ -1,15 +1,18 @@
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from uuid import uuid4
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny networks: threads wait more than they work
 
 import pytest
 
 from fewlabel.cli import main
+from fewlabel.owners import Owner
 from fewlabel.run import Run
 from fewlabel.training.train import train
 
@@ -70,6 +73,19 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 def copied_run(finished_run: Run, tmp_path: Path) -> Path:
     """A copy of the finished run that a test may change."""
     return Path(shutil.copytree(finished_run.folder.path, tmp_path / "copied"))
+
+
+@pytest.fixture
+def left_by_the_dead() -> Callable[[str], str]:
+    """The temporary name that a process had for a file, such as "a.png"; it has ended."""
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+
+    def name(file: str) -> str:
+        stem, dot, suffix = file.partition(".")
+        return f".{stem}~{Owner.this().place}-{ended.pid}-1-{uuid4().hex[:8]}{dot}{suffix}"
+
+    return name
 
 
 @pytest.fixture

@@ -3,9 +3,13 @@
 What takes long to import is imported inside the commands, so that `--help` comes at once.
 """
 
+import contextlib
 import os
+import signal
 import sys
+import threading
 import traceback
+from collections.abc import Iterator
 
 import typer
 
@@ -17,11 +21,13 @@ from fewlabel.cli.evaluate import evaluate
 from fewlabel.cli.export import export
 from fewlabel.cli.import_ import import_
 from fewlabel.cli.info import info, methods, metrics, recipes, samplers
+from fewlabel.cli.options import say
 from fewlabel.cli.reproduce import reproduce
 from fewlabel.cli.sample import sample
 from fewlabel.cli.train import train
 from fewlabel.errors import Interrupted, TrainingError, UserError
-from fewlabel.progress import speaks
+from fewlabel.progress import speaks, tell
+from fewlabel.terminal import escaped, outlets
 
 __all__ = ["app", "main"]
 
@@ -37,7 +43,7 @@ app = typer.Typer(
 
 def _print_version(asked: bool) -> None:
     if asked:
-        print(__version__)
+        say(__version__)
         raise typer.Exit
 
 
@@ -84,22 +90,51 @@ _INTERRUPTED = 130  # what typer makes of Ctrl-C
 
 
 def main() -> None:
-    """Run a command; on error put one line on standard error and exit with 1 or 2."""
-    arguments = sys.argv[1:]
+    """Run a command; on error put one line on standard error and exit with 1 or 2.
+
+    SIGTERM, and the end of the terminal, do what Ctrl-C does: the work unwinds, so that no
+    temporary file stays.
+    """
+    with outlets(), _unwinding():
+        status = _run(sys.argv[1:])
+    sys.exit(status)
+
+
+def _run(arguments: list[str]) -> int:
+    """Run a command; the exit status."""
     debug = "--debug" in arguments
     command = typer.main.get_command(app)
     arguments = [argument for argument in arguments if argument != "--debug"]
     try:
         status = command.main(arguments, prog_name="fewlabel", standalone_mode=False)
+        sys.stdout.flush()
     except (KeyboardInterrupt, typer.Abort):
-        sys.exit(_complain("interrupted", 1))
+        return _complain("interrupted", 1)
     except Exception as error:
         if debug:
-            traceback.print_exc()
-        sys.exit(_explain(error))
+            for line in traceback.format_exc().splitlines():
+                tell(line)
+        return _explain(error)
     if status == _INTERRUPTED:
-        sys.exit(_complain("interrupted", 1))
-    sys.exit(status if isinstance(status, int) else 0)
+        return _complain("interrupted", 1)
+    return status if isinstance(status, int) else 0
+
+
+@contextlib.contextmanager
+def _unwinding() -> Iterator[None]:
+    """While the block runs, signals that end a program raise `KeyboardInterrupt`."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    ending = [signal.SIGTERM, signal.SIGHUP] if hasattr(signal, "SIGHUP") else [signal.SIGTERM]
+    ours = [number for number in ending if signal.getsignal(number) == signal.SIG_DFL]
+    for number in ours:
+        signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for number in ours:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _explain(error: Exception) -> int:
@@ -124,5 +159,6 @@ def _explain(error: Exception) -> int:
 def _complain(message: str, status: int) -> int:
     line = " ".join(message.split())
     line = line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…"
-    print(f"fewlabel: {line}", file=sys.stderr)
+    with contextlib.suppress(OSError):
+        print(escaped(f"fewlabel: {line}"), file=sys.stderr, flush=True)
     return status

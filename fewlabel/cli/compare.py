@@ -141,14 +141,16 @@ def compare(
         if as_json:
             print_json(document)
         else:
-            say("\n".join(comparison_costs(document)))
+            for line in comparison_costs(document):
+                say(line)
         return
     document = write_results(run_comparison(out, asked, jobs=jobs), asked)
     if as_json:
         print_json(document)
     else:
         say("")
-        say((out / "table.md").read_text(encoding="utf-8"))
+        for line in (out / "table.md").read_text(encoding="utf-8").splitlines():
+            say(line)
         for note in document["notes"]:
             say(f"note: {note}")
         say(f"report  {document['report']}")

@@ -1,6 +1,5 @@
 """`fewlabel datasets`."""
 
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -34,13 +33,13 @@ def datasets(
         _list(as_json)
         return
     from fewlabel.data import open_dataset, refuse_inside
-    from fewlabel.progress import track
+    from fewlabel.progress import tell, track
     from fewlabel.report.data_sheet import describe, draw_sheet
 
     with track("reading images") as task:
         dataset = open_dataset(data, size, task.set, strict)
     for remark in dataset.remarks():
-        print(f"note: {remark}", file=sys.stderr)
+        tell(f"note: {remark}")
     out = out or Path(f"{Path(dataset.name).stem}-sheet.png")
     refuse_inside(data, out)
     if out.suffix.lower() != ".png":

@@ -10,6 +10,7 @@ import typer
 
 from fewlabel.errors import UserError
 from fewlabel.progress import speaks
+from fewlabel.terminal import escaped
 
 __all__ = [
     "BatchSize",
@@ -98,9 +99,9 @@ def print_json(document: Any) -> None:
 
 
 def say(text: str) -> None:
-    """Put a line for people on standard output."""
+    """Put a line for people on standard output; control characters in it are shown, not sent."""
     if speaks():
-        print(text)
+        print(escaped(text))
 
 
 def names_of(text: str) -> list[str]:

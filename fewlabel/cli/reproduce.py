@@ -55,6 +55,7 @@ def reproduce(
     if as_json:
         print_json(document)
         return
-    say((out / "table.md").read_text(encoding="utf-8"))
+    for line in (out / "table.md").read_text(encoding="utf-8").splitlines():
+        say(line)
     shown = next(key for key in ("figure", "report") if key in document)
     say(f"{shown}  {document[shown]}")

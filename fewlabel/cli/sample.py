@@ -1,6 +1,5 @@
 """`fewlabel sample`."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -59,13 +58,14 @@ def sample(
     Example: fewlabel sample runs/a --label 3 -n 64 --scale 1.5 --out out/
     """
     from fewlabel.data.classes import index_of
+    from fewlabel.progress import tell
     from fewlabel.report.samples import draw_to_folder
     from fewlabel.run import load
 
     opened = load(run, device, compile_)
     if label is not None and (found := index_of(label, opened.class_names)) and found[1]:
         name = opened.class_names[found[0]]
-        print(f"note: --label {label} is class {name}, by position", file=sys.stderr)
+        tell(f"note: --label {label} is class {name}, by position")
     document = draw_to_folder(
         opened,
         out or run / "samples",

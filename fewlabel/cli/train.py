@@ -129,7 +129,8 @@ def train(
         if as_json:
             print_json(document)
         else:
-            say("\n".join(training_costs(document)))
+            for line in training_costs(document):
+                say(line)
         return
     run = train(data, **options, **given)
     if as_json:

@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import sys
 from pathlib import Path
 
 import torch
@@ -12,8 +11,10 @@ from torch import Tensor
 
 from fewlabel.errors import TrainingError, UserError
 from fewlabel.files import replacing
+from fewlabel.owners import sweep_once
+from fewlabel.progress import tell
 
-__all__ = ["cache_folder", "keep_features", "kept_features"]
+__all__ = ["cache_folder", "keep_features", "kept_features", "sweep_cache"]
 
 
 def cache_folder() -> Path:
@@ -25,17 +26,24 @@ def cache_folder() -> Path:
     return Path.home() / ".cache" / "fewlabel"
 
 
+def sweep_cache() -> None:
+    """Remove what processes that were killed left in the cache; once in a process."""
+    cache = cache_folder()
+    for folder in (cache, *cache.glob("*/"), *cache.glob("*/*/")):
+        sweep_once(folder)
+
+
 def keep_features(path: Path, features: Tensor) -> None:
     """Write features to a safetensors file of the cache, with the digest of their bytes.
 
     If it cannot be written a note says so: they can be made again.
     """
+    sweep_cache()
     try:
         with replacing(path) as temporary:
             temporary.write_bytes(save({"features": features, "digest": _digest(features)}))
     except (UserError, TrainingError) as error:
-        note = f"note: features are not kept for the next time, {error} (FEWLABEL_CACHE names one)"
-        print(note, file=sys.stderr)
+        tell(f"note: features are not kept for the next time, {error} (FEWLABEL_CACHE names one)")
 
 
 def kept_features(path: Path) -> Tensor | None:

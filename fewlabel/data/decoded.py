@@ -6,12 +6,11 @@ Neither the files nor the array are ever held in memory as a whole.
 """
 
 import base64
+import contextlib
 import hashlib
 import json
 import os
 import shutil
-import tempfile
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,7 +23,7 @@ from numpy.lib.format import write_array_header_1_0
 from numpy.typing import NDArray
 from PIL import UnidentifiedImageError
 
-from fewlabel.data.cache import cache_folder
+from fewlabel.data.cache import cache_folder, sweep_cache
 from fewlabel.data.dataset import fingerprint_of
 from fewlabel.data.images import (
     LARGEST_DEFAULT_SIZE,
@@ -35,7 +34,7 @@ from fewlabel.data.images import (
     too_large_note,
 )
 from fewlabel.errors import UserError
-from fewlabel.files import write_json
+from fewlabel.files import scratch_folder, write_json
 from fewlabel.limits import max_bytes, out_of_memory
 
 __all__ = ["Decoded", "Files", "Progress", "open_decoded"]
@@ -69,7 +68,6 @@ class Decoded:
 
 _FORMAT = 5  # raise it when the same files would decode to other pixels
 _ROWS_AT_ONCE = 256
-_DAY = 24 * 3600
 _SIZES = 200  # as many different ones are counted, so that they do not fill the memory
 
 _CONTENT_BYTES = 8
@@ -171,8 +169,7 @@ def _digest_of_file(path: Path) -> str:
 
 
 def _make(files: Files, side: int, target: Path, strict: bool, progress: Progress | None) -> None:
-    with _scratch_folder(target.parent, 2 * len(files) * side * side * 3) as folder:
-        scratch = Path(folder)
+    with _scratch_folder(target.parent, 2 * len(files) * side * side * 3) as scratch:
         try:
             facts = _decode_into(scratch / "rgb", files, side, progress)
             _check_broken(files, facts.broken, strict)
@@ -327,25 +324,25 @@ def _write_array(path: Path, rgb: Path, shape: tuple[int, int, int, int]) -> Non
         os.fsync(out.fileno())
 
 
-def _scratch_folder(cache: Path, n_bytes: int) -> tempfile.TemporaryDirectory[str]:
+@contextlib.contextmanager
+def _scratch_folder(cache: Path, n_bytes: int) -> Iterator[Path]:
     """A folder within the cache, so that its files can be renamed into place.
 
     It must have room: better to say so before the work than at its end.
     """
-    try:
-        cache.mkdir(parents=True, exist_ok=True)
-        for left in cache.glob("decoding-*"):  # by a process that was killed
-            if time.time() - left.stat().st_mtime > _DAY:
-                shutil.rmtree(left, ignore_errors=True)
-        free = shutil.disk_usage(cache).free
+    with contextlib.ExitStack() as held:
+        try:
+            sweep_cache()
+            folder = held.enter_context(scratch_folder(cache))
+            free = shutil.disk_usage(cache).free
+        except OSError as error:
+            raise _unwritable(cache, error) from error
         if free < n_bytes:
             raise UserError(
                 f"the image cache {cache} needs {n_bytes / 2**20:.0f} MB but has "
                 f"{free / 2**20:.0f} MB: make room or set FEWLABEL_CACHE to another disk"
             )
-        return tempfile.TemporaryDirectory(prefix="decoding-", dir=cache)
-    except OSError as error:
-        raise _unwritable(cache, error) from error
+        yield folder
 
 
 def _unwritable(cache: Path, error: OSError) -> UserError:

@@ -9,6 +9,7 @@ import gc
 import json
 import multiprocessing
 import os
+import signal
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -313,7 +314,10 @@ class _Workers:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        if error is not None:  # of the signal that ended this process they need not know
+            for process in multiprocessing.active_children():
+                process.terminate()
         self.pool.shutdown(wait=True, cancel_futures=True)
 
     def work_through(self, known: Callable[[], Iterable[CellTask]]) -> None:
@@ -365,7 +369,8 @@ def _begin_worker(logs: Path, threads: int, numbers: "Synchronized[int]") -> Non
         with numbers.get_lock():
             torch.cuda.set_device(numbers.value % torch.cuda.device_count())
             numbers.value += 1
-    sys.stderr = sys.stdout = (logs / f"{os.getpid()}.log").open("a", buffering=1)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that temporary files go
+    sys.stderr = sys.stdout = (logs / f"{os.getpid()}.log").open("a", 1, "utf-8")
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

@@ -59,7 +59,7 @@ def export_run(
         raise UserError(f"{folder} is there and not empty; give another --out")
     opened = Run(run, "cpu")
     kind, scheduler, more = _expressed(opened)
-    with replacing_folder(folder) as temporary:
+    with replacing_folder(folder, new=True) as temporary:
         _write_pipeline(opened, temporary, kind, scheduler, more)
         if opened.method.classifier:
             _write_classifier(opened, temporary / "classifier")

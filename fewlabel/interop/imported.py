@@ -13,6 +13,7 @@ from fewlabel import process as processes
 from fewlabel.config import Config, validated
 from fewlabel.data import Splits
 from fewlabel.errors import UserError
+from fewlabel.files import locked
 from fewlabel.run_folder import RunFolder
 
 __all__ = ["Imported", "refuse_trained", "write_run"]
@@ -90,7 +91,12 @@ def write_run(model: Imported, out: str | os.PathLike[str], source: str) -> RunF
         Config,
     )
     none = np.empty(0, dtype=np.int64)
-    folder.begin(config, Splits(none, none, none, none, "all", 0, "", (_CLASS,), source))
+    splits = Splits(none, none, none, none, "all", 0, "", (_CLASS,), source)
     weights = {f"network.{name}": value for name, value in model.weights.items()}
-    folder.checkpoints("score").save(model.step, {"ema": weights}, finished=True)
+    with locked(folder.path):
+        refuse_trained(folder)  # by now it may be another's
+        folder.begin(config, splits)
+        folder.remove_leftovers()
+        folder.checkpoints("score").clean()
+        folder.checkpoints("score").save(model.step, {"ema": weights}, finished=True)
     return folder

@@ -1,8 +1,6 @@
 """The classification accuracy score: what a classifier learns from generated images alone."""
 
 import hashlib
-import tempfile
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,6 +10,7 @@ from torch import Tensor
 from fewlabel.data import Dataset, Splits, draw_splits
 from fewlabel.data.dataset import stored
 from fewlabel.errors import UserError
+from fewlabel.files import scratch_folder
 from fewlabel.metrics.intervals import Estimate
 from fewlabel.metrics.judge import Judge, accuracy_on, held_out, train_classifier
 from fewlabel.training.checkpoint import Checkpoints
@@ -59,8 +58,8 @@ def cas(
         raise UserError(f"{dataset.name} holds out no labelled examples to test on: add some")
     generated = _as_dataset(images, labels, dataset)
     every = draw_splits(generated, "all", seed=0)
-    with tempfile.TemporaryDirectory() as folder:
-        checkpoints = Checkpoints(Path(folder))
+    with scratch_folder() as folder:
+        checkpoints = Checkpoints(folder)
         classifier = train_classifier(
             generated, every, checkpoints, "CAS classifier", seed, device
         )

@@ -3,13 +3,13 @@
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from fewlabel.files import scratch_folder, write_json
 from fewlabel.metrics.evaluate import nearest_training
 from fewlabel.metrics.report import Report
 from fewlabel.pictures.grid import class_grid, pairs_sheet
@@ -24,7 +24,7 @@ from fewlabel.report.table import Comparison, Entry
 from fewlabel.run import Run
 from fewlabel.run_folder import summary
 
-__all__ = ["labelled_examples", "run_page", "write_run_report"]
+__all__ = ["labelled_examples", "run_page", "write_evaluation", "write_run_report"]
 
 _SHOWN, _POINTS, _LABELLED = 8, 200, 4
 _AMONG = 10_000  # as many training images are looked at for the nearest
@@ -39,14 +39,16 @@ def write_run_report(
     run: Run,
     report: Report | None = None,
     command: str | None = None,
+    folder: Path | None = None,
 ) -> Path:
-    """Write RUN/report.html, one page that needs no other file.
+    """Write report.html, one page that needs no other file.
 
     Args:
         run: a trained run.
         report: its evaluation, if there is one; then samples are set beside the training images
             nearest to them, too.
         command: the shell command that evaluated it.
+        folder: where to write it; None for the run folder.
 
     Returns:
         The path that was written.
@@ -54,9 +56,30 @@ def write_run_report(
     Raises:
         UserError: the run lacks weights or its data, or a file cannot be written.
     """
-    with TemporaryDirectory() as pictures:
-        page = run_page(run, Path(pictures), report, command)
-        return write_page(run.folder.path / "report.html", page)
+    with scratch_folder() as pictures:
+        page = run_page(run, pictures, report, command)
+        return write_page((folder or run.folder.path) / "report.html", page)
+
+
+def write_evaluation(
+    run: Run, report: Report, folder: Path | None = None, command: str | None = None
+) -> Path:
+    """Write evaluation.json, the figures as `evaluate --json` prints them, and report.html.
+
+    Args:
+        run: a trained run.
+        report: its evaluation.
+        folder: where to write them; None for the run folder.
+        command: the shell command that evaluated it.
+
+    Returns:
+        The page.
+
+    Raises:
+        UserError: a file cannot be written.
+    """
+    write_json((folder or run.folder.path) / "evaluation.json", report.to_dict())
+    return write_run_report(run, report, command, folder)
 
 
 def run_page(

@@ -14,7 +14,6 @@ import errno
 import hashlib
 import json
 import shutil
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, amp, nn, optim
 
 from fewlabel.errors import TrainingError, UserError
-from fewlabel.files import remove_leftovers, replacing_folder, write_json
+from fewlabel.files import replacing_folder, write_json
+from fewlabel.owners import sweep
+from fewlabel.progress import tell
 from fewlabel.regular_file import regular
 from fewlabel.training.ema import Ema
 
@@ -192,13 +193,13 @@ class Checkpoints:
         instead = "the checkpoint before it is used" if newest else "none before it is whole"
         for path in self._newest_first():
             if newest is None or path > newest[1]:
-                print(f"{path} is damaged; {instead}", file=sys.stderr)
+                tell(f"{path} is damaged; {instead}")
         if best and self.best() is None and newest:
-            print(f"{self.folder} has no whole best-*; {newest[1]} is used", file=sys.stderr)
+            tell(f"{self.folder} has no whole best-*; {newest[1]} is used")
 
     def clean(self) -> None:
         """Remove what a killed process left behind, and checkpoints that were found damaged."""
-        remove_leftovers(self.folder)
+        sweep(self.folder)
         newest = self.newest()
         for path in self._newest_first():
             if newest is None or path > newest[1]:

@@ -1,7 +1,6 @@
 """From what a user asked for to the whole configuration of a run, before anything is built."""
 
 import os
-import sys
 from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
@@ -22,7 +21,7 @@ from fewlabel.data import (
 from fewlabel.data.dataset import in_words, refuse_other_shape
 from fewlabel.data.table import is_table
 from fewlabel.errors import UserError
-from fewlabel.progress import track
+from fewlabel.progress import tell, track
 from fewlabel.recipes import NO_RECIPE, find_recipe, merged
 from fewlabel.run_folder import RunFolder, read_settings
 from fewlabel.training import given_teacher
@@ -254,7 +253,7 @@ def _open(request: Request, strict: bool) -> Dataset:
 @cache
 def _say_once(text: str) -> None:
     """To standard error, however many runs are planned."""
-    print(text, file=sys.stderr)
+    tell(text)
 
 
 def _differing(asked: Mapping[str, Any], shared: Mapping[str, Any]) -> list[str]:

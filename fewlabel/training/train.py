@@ -2,7 +2,6 @@
 
 import os
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -18,7 +17,7 @@ from fewlabel.data import absolute, refuse_inside
 from fewlabel.errors import Interrupted, TrainingError, UserError
 from fewlabel.files import locked
 from fewlabel.methods import Stage
-from fewlabel.progress import track
+from fewlabel.progress import tell, track
 from fewlabel.run import Run, find_device
 from fewlabel.run_folder import RunFolder
 from fewlabel.score import ScoreModel
@@ -128,7 +127,7 @@ def train(
         if accelerator.is_main_process:
             n = accelerator.num_processes
             together = f" ({n} processes)" if n > 1 else ""
-            print(f"{planned.summary()} → {folder}{together}", file=sys.stderr)
+            tell(f"{planned.summary()} → {folder}{together}")
         for stage in methods.find_method(planned.config.method).stages:
             accelerator = start_accelerator(*on_device)  # each stage scales its loss by itself
             _train_stage(stage, planned, folder, accelerator, tensorboard)

@@ -75,7 +75,7 @@ aims, left, done = 0, 0, False
 while not done and aims < kills:
     done = life(b"w" if aims % 2 else b"s")
     aims += not done
-    left += bool([*out.glob("*/.*.new")])
+    left += bool([*out.glob("*/.*~*")])
 if not done:
     done = life(None)
 print(json.dumps({"kills": aims, "leftovers": left, "done": done}))

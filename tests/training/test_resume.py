@@ -92,15 +92,21 @@ def test_killed_in_the_score_stage(
 
 
 def test_killed_while_a_checkpoint_of_the_classifier_is_written(
-    interrupted: dict[str, SimpleNamespace], finished_run: Run, cli: Cli, tiny_train: Arguments
+    interrupted: dict[str, SimpleNamespace],
+    finished_run: Run,
+    cli: Cli,
+    tiny_train: Arguments,
+    left_by_the_dead: Callable[[str], str],
 ) -> None:
     case = interrupted["killed while a checkpoint is written"]
     assert case.status == -signal.SIGKILL
-    leftover = case.out / "classifier" / ".step-00000020.new"
+    (leftover,) = (case.out / "classifier").glob(".step-00000020~*")
     assert (leftover / "last.safetensors").is_file()
     assert [case.folder.steps_done(stage) for stage in ("score", "classifier")] == [40, 10]
-    shutil.copytree(leftover, leftover.with_name(".step-00000013.new"))  # no step of this run
-    (case.out / ".config-0123abcd.yaml").write_text("half")
+    shutil.copytree(
+        leftover, leftover.with_name(left_by_the_dead("step-00000013"))
+    )  # no step of this run
+    (case.out / left_by_the_dead("config.yaml")).write_text("half")
     score = (case.out / "score" / "step-00000040" / "checkpoint.json").stat().st_mtime_ns
     assert cli(*tiny_train(case.out)).status == 0
     assert_equal_states(case.folder, finished_run.folder)
@@ -111,10 +117,14 @@ def test_killed_while_a_checkpoint_of_the_classifier_is_written(
 
 
 def test_killed_before_its_configuration_was_written(
-    finished_run: Run, cli: Cli, tiny_train: Arguments, tmp_path: Path
+    finished_run: Run,
+    cli: Cli,
+    tiny_train: Arguments,
+    tmp_path: Path,
+    left_by_the_dead: Callable[[str], str],
 ) -> None:
     (tmp_path / ".lock").touch()
-    (tmp_path / ".config-0123abcd.yaml").write_text("half")
+    (tmp_path / left_by_the_dead("config.yaml")).write_text("half")
     shutil.copy(finished_run.folder.path / "labels.json", tmp_path)
     done = cli(*tiny_train(tmp_path, "--method", "cg", "--steps", "1"))
     assert done.status == 0, done.err
