@@ -1,6 +1,8 @@
 """What every figure of matplotlib shares: how texts of users enter it, and how it is written."""
 
+import contextlib
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +12,7 @@ from fewlabel.texts import brief
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["plot_text", "save_figure"]
+__all__ = ["boxes_for_missing_letters", "plot_text", "save_figure"]
 
 _NO_WIDTH = "\u200b"
 
@@ -18,8 +20,8 @@ _NO_WIDTH = "\u200b"
 def plot_text(text: str, most: int = 40) -> str:
     r"""A text of a user, such as the name of a class, as a figure shows it literally.
 
-    matplotlib sets what is between two `$` as a formula, and leaves a name that begins with `_`
-    out of a legend. Every text that is not the package's own passes here before it is drawn.
+    matplotlib sets text between two `$` as a formula. It leaves names that begin with `_` out of
+    legends. Every text that is not the package's own passes here before it is drawn.
 
     Args:
         text: any text.
@@ -27,6 +29,14 @@ def plot_text(text: str, most: int = 40) -> str:
     """
     plain = brief(text, most).replace("$", r"\$")
     return _NO_WIDTH + plain if plain.startswith("_") else plain
+
+
+@contextlib.contextmanager
+def boxes_for_missing_letters() -> Iterator[None]:
+    """Let matplotlib draw boxes for letters that its font lacks, without a warning for each."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        yield
 
 
 def save_figure(figure: "Figure", path: Path, dpi: int, note: str | None = None) -> Path:
@@ -45,7 +55,6 @@ def save_figure(figure: "Figure", path: Path, dpi: int, note: str | None = None)
         UserError: if the file cannot be written.
     """
     told: dict[str, Any] = {} if note is None else {"metadata": {"fewlabel": note}}
-    with replacing(path) as temporary, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+    with replacing(path) as temporary, boxes_for_missing_letters():
         figure.savefig(temporary, dpi=dpi, facecolor="white", **told)
     return path

@@ -53,7 +53,7 @@ def method_style(method: str) -> tuple[str, str]:
     """
     if method in STYLES:
         return STYLES[method]
-    return _OTHERS[zlib.crc32(method.encode()) % len(_OTHERS)]
+    return _OTHERS[zlib.crc32(method.encode("utf-8", "backslashreplace")) % len(_OTHERS)]
 
 
 def line_style(method: str) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fewlabel.errors import UserError
-from fewlabel.pictures.plots import plot_text
+from fewlabel.pictures.plots import boxes_for_missing_letters, plot_text
 from fewlabel.report.figures import line_style, method_style, percent
 from fewlabel.report.measures import measure
 from fewlabel.report.panels import FONT, RING, legend, panels, write_figure
@@ -121,7 +121,8 @@ def _write_scales(
     from matplotlib.transforms import Bbox
 
     renderer = FigureCanvasAgg(figure).get_renderer()
-    figure.draw_without_rendering()  # where the panels are is known only then
+    with boxes_for_missing_letters():
+        figure.draw_without_rendering()  # where the panels are is known only then
     size, taken = 3 * figure.dpi / 72, []
     for axes, _, place, _ in texts:
         x, y = axes.transData.transform(place)

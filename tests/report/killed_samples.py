@@ -3,9 +3,8 @@
     python killed_samples.py RUN OUT
 
 A child is a fork of this process. It is killed just before the k-th of its files gets its name,
-after all of it was written. Prints, for each kill, the visible files then, whether each picture
-among them is whole, and how many were drawn again; what the folder holds at the end is for the
-caller to compare.
+after all of it was written. For each kill this prints the name of the folder, the exit status, the visible files then, whether
+each picture among them is whole, and the first image of each part that was drawn again.
 """
 
 import json
