@@ -9,8 +9,8 @@ from fewlabel.pictures.plots import plot_text, save_figure
 
 __all__ = ["scatter"]
 
-_TITLE = 60
-"""Characters of the longest title."""
+_TITLE, _NAME = 40, 20
+"""Characters of the longest title and name of a class."""
 
 
 def scatter(
@@ -36,7 +36,7 @@ def scatter(
         second = vectors[:, 1] if vectors.shape[1] > 1 else 0 * vectors[:, 0]
         colour = colormaps["tab10"](index % 10)
         axes.scatter(vectors[:, 0], second, s=6, color=colour, linewidths=0)
-    names = [plot_text(name) for name in points]
+    names = [plot_text(name, _NAME) for name in points]
     axes.legend(axes.collections, names, loc="best", markerscale=2, frameon=False)
     axes.grid(alpha=0.2)
     return save_figure(figure, path, 160, note)

@@ -223,8 +223,7 @@ def _weights(run: Run) -> str:
     """A hash of the models that sample, and of what they are without their weights."""
     config, of_classifier = run.config, ""
     if run.method.guidance == "classifier":
-        section = config.classifier
-        of_classifier = weights_key(run.classifier, section.process, section.energy)
-    section = config.score
-    facts = config.process, config.sigma_data, section.prediction, section.time_scale
+        own = config.classifier
+        of_classifier = weights_key(run.classifier, own.process, own.energy)
+    facts = config.process, config.sigma_data, config.score.prediction, config.score.time_scale
     return weights_key(run.score_model, *facts, config.precision, of_classifier)

@@ -3,8 +3,9 @@
     python killed_samples.py RUN OUT
 
 A child is a fork of this process. It is killed just before the k-th of its files gets its name,
-after all of it was written. For each kill this prints the name of the folder, the exit status, the visible files then, whether
-each picture among them is whole, and the first image of each part that was drawn again.
+after all of it was written. For each kill this prints the name of the folder, the exit
+status, the visible files then, whether each picture among them is whole, and the first image of
+each part that was drawn again.
 """
 
 import json
