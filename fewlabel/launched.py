@@ -7,7 +7,7 @@ after, files and figures, is for the main process alone.
 import os
 import sys
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import Tensor
@@ -15,10 +15,20 @@ from torch import Tensor
 if TYPE_CHECKING:
     from accelerate import PartialState
 
-__all__ = ["device_of_process", "gathered", "go_on_alone", "number", "own_share", "process_state"]
+__all__ = [
+    "agreed",
+    "device_of_process",
+    "gathered",
+    "go_on_alone",
+    "number",
+    "own_share",
+    "process_state",
+]
 
 _PATIENCE = timedelta(days=1)
 """How long processes wait for one that looks at all images alone; NCCL gives up after minutes."""
+
+Value = TypeVar("Value")
 
 _OF_THE_LAUNCHER = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK")
 
@@ -48,6 +58,15 @@ def device_of_process(cpu: bool) -> torch.device:
     from accelerate.utils import parse_flag_from_env
 
     return process_state(cpu or parse_flag_from_env("ACCELERATE_USE_CPU")).device
+
+
+def agreed(value: Value) -> Value:
+    """What the main process says, in every process; each has to call it."""
+    if number() == 1:
+        return value
+    from accelerate.utils import broadcast_object_list
+
+    return broadcast_object_list([value])[0]
 
 
 def own_share(n: int) -> range:

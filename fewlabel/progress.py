@@ -20,7 +20,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from fewlabel.terminal import escaped
+from fewlabel.texts import shown
 
 __all__ = ["PartOf", "Task", "speaks", "tell", "track"]
 
@@ -58,7 +58,7 @@ class _Bar(Task):
         self._task = progress.add_task(title, total=None, note="")
 
     def set(self, done: int, total: int, note: str = "") -> None:
-        self._progress.update(self._task, completed=done, total=total, note=escaped(note))
+        self._progress.update(self._task, completed=done, total=total, note=shown(note))
 
 
 class _Lines(Task):
@@ -89,7 +89,7 @@ def tell(text: str) -> None:
     """
     if speaks():
         with contextlib.suppress(OSError):
-            print(escaped(text), file=sys.stderr, flush=True)
+            print(shown(text), file=sys.stderr, flush=True)
 
 
 def speaks() -> bool:
@@ -117,7 +117,7 @@ def track(title: str) -> Iterator[Task]:
         TextColumn("{task.fields[note]}", markup=False),
     )
     with Progress(*columns, console=console, speed_estimate_period=_PERIOD) as progress:
-        yield _Bar(progress, escaped(title))
+        yield _Bar(progress, shown(title))
 
 
 def _clock(seconds: float) -> str:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from fewlabel.metrics.evaluate import Reference
     from fewlabel.metrics.report import Report
 
-__all__ = ["Run", "Samples", "find_device", "load"]
+__all__ = ["Run", "Samples", "check_batch_size", "find_device", "load"]
 
 _BATCH = 256
 _SAMPLES = 64
@@ -225,8 +225,7 @@ class Run:
         """
         labels = self._labels(label, n, first)
         scale = self.method.scale if scale is None else scale
-        if batch_size < 1:
-            raise UserError(f"batch size {batch_size} is not positive; 256 is usual")
+        check_batch_size(batch_size)
         self.check_guidance(scale, interval)
         n, points = len(labels), samplers.find_sampler(sampler, steps).steps
         process, times = self.score_model.process, self._times(interval)
@@ -454,6 +453,16 @@ def load(
         UserError: if the folder is no run.
     """
     return Run(folder, device, compiled, data)
+
+
+def check_batch_size(batch_size: int) -> None:
+    """Refuse to draw no samples together.
+
+    Raises:
+        UserError: if the number is not positive.
+    """
+    if batch_size < 1:
+        raise UserError(f"batch size {batch_size} is not positive; 256 is usual")
 
 
 def find_device(name: str | None) -> torch.device:

@@ -7,7 +7,7 @@ score/  classifier/  checkpoints, see `fewlabel.training.checkpoint`
 metrics.jsonl        one line a logging step
 sheets/              samples of the score model while it trained
 tensorboard/         curves, if they were asked for
-samples/             pictures
+samples/             a folder of pictures for each request of `sample`
 evaluation.json      the figures of the last evaluation
 report.html          the page to look at
 .lock                held by the process that trains here

@@ -1,6 +1,5 @@
 """What terminals and logs are given: nothing that controls them, and only letters they have."""
 
-import codecs
 import contextlib
 import os
 import re
@@ -11,13 +10,7 @@ from typing import Any, TextIO, cast
 
 from fewlabel.errors import TrainingError
 
-__all__ = ["escaped", "outlets"]
-
-_CONTROLS = ("Cc", "Cs", "Zl", "Zp")
-"""Categories of Unicode: control characters, surrogates, separators of lines and paragraphs."""
-
-_TURNS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-"""Characters that turn the direction of writing: they can make a text look like another."""
+__all__ = ["outlets"]
 
 _PLAIN = {
     "×": "x",
@@ -43,17 +36,6 @@ _PLAIN = {
 
 _GREEK = "GREEK SMALL LETTER "
 _POWER = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁻]+")
-
-
-def escaped(text: str) -> str:
-    r"""A text on one line with its control characters shown, such as ``\x1b`` and ``\n``.
-
-    Names of classes and files may hold anything. What would move a terminal's cursor, change its
-    colours, end the line or turn the direction of writing is written as Python writes it.
-    """
-    if text.isascii() and text.isprintable():
-        return text
-    return "".join(_shown(c) if _controls(c) else c for c in text)
 
 
 @contextlib.contextmanager
@@ -150,15 +132,6 @@ def _plain(letter: str) -> str:
     if name.startswith(_GREEK):
         return name.removeprefix(_GREEK).lower()
     parts = unicodedata.normalize("NFKD", letter).encode("ascii", "ignore").decode("ascii")
-    return parts if parts.isprintable() and parts else _shown(letter)
-
-
-def _controls(character: str) -> bool:
-    return unicodedata.category(character) in _CONTROLS or character in _TURNS
-
-
-def _shown(character: str) -> str:
-    return character.encode("unicode_escape").decode("ascii")
-
-
-codecs.register_error("fewlabel.plain", _replaced)
+    return (
+        parts if parts.isprintable() and parts else letter.encode("unicode_escape").decode("ascii")
+    )

@@ -27,7 +27,8 @@ from fewlabel.cli.sample import sample
 from fewlabel.cli.train import train
 from fewlabel.errors import Interrupted, TrainingError, UserError
 from fewlabel.progress import speaks, tell
-from fewlabel.terminal import escaped, outlets
+from fewlabel.terminal import outlets
+from fewlabel.texts import shown
 
 __all__ = ["app", "main"]
 
@@ -160,5 +161,5 @@ def _complain(message: str, status: int) -> int:
     line = " ".join(message.split())
     line = line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…"
     with contextlib.suppress(OSError):
-        print(escaped(f"fewlabel: {line}"), file=sys.stderr, flush=True)
+        print(shown(f"fewlabel: {line}"), file=sys.stderr, flush=True)
     return status

@@ -10,7 +10,7 @@ import typer
 
 from fewlabel.errors import UserError
 from fewlabel.progress import speaks
-from fewlabel.terminal import escaped
+from fewlabel.texts import shown
 
 __all__ = [
     "BatchSize",
@@ -101,7 +101,7 @@ def print_json(document: Any) -> None:
 def say(text: str) -> None:
     """Put a line for people on standard output; control characters in it are shown, not sent."""
     if speaks():
-        print(escaped(text))
+        print(shown(text))
 
 
 def names_of(text: str) -> list[str]:

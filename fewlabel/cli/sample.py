@@ -47,7 +47,11 @@ def sample(
     seed: Seed = 0,
     batch_size: BatchSize = 256,
     out: Annotated[
-        Path | None, typer.Option(help="The folder for the images.", show_default="RUN/samples")
+        Path | None,
+        typer.Option(
+            help="The folder for the images of this request alone.",
+            show_default="a folder of its own in RUN/samples",
+        ),
     ] = None,
     device: Device = None,
     compile_: Compiled = False,
@@ -68,7 +72,7 @@ def sample(
         tell(f"note: --label {label} is class {name}, by position")
     document = draw_to_folder(
         opened,
-        out or run / "samples",
+        out,
         label=label,
         n=n,
         scale=scale,
@@ -82,8 +86,8 @@ def sample(
     if as_json:
         print_json(document)
         return
-    where, cost = out or run / "samples", f"{document['nfe']} network evaluations each"
-    say(f"{document['n']} samples in {where}, {cost}, {document['seconds']:.1f} s")
+    cost = f"{document['nfe']} network evaluations each"
+    say(f"{document['n']} samples in {document['folder']}, {cost}, {document['seconds']:.1f} s")
     say(f"Look at {document['grid']}")
 
 

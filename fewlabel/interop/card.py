@@ -6,6 +6,7 @@ from typing import Any
 from fewlabel.interop.diffusers_folder import EDM_PIPELINE
 from fewlabel.run import Run
 from fewlabel.run_folder import summary
+from fewlabel.texts import markdown, shown
 
 __all__ = ["card"]
 
@@ -68,8 +69,8 @@ def card(run: Run, kind: str) -> str:
         how,
     ]
     if run.method.classifier:
-        parts.append(_CLASSIFIER.format(first=shlex.quote(run.class_names[0])).strip())
-        parts.append("Classes, in order: " + ", ".join(run.class_names) + ".")
+        parts.append(_CLASSIFIER.format(first=shlex.quote(shown(run.class_names[0]))).strip())
+        parts.append("Classes, in order: " + ", ".join(map(markdown, run.class_names)) + ".")
     if document["validation"]:
         parts += ["## Figures on held-out examples", _figures(document)]
     return "\n\n".join(parts) + "\n"
@@ -86,7 +87,8 @@ def _figures(document: dict[str, Any]) -> str:
 
 
 def _table(facts: dict[str, str]) -> str:
-    return "\n".join(["| | |", "| --- | --- |", *(f"| {k} | {v} |" for k, v in facts.items())])
+    rows = [f"| {markdown(key)} | {markdown(value)} |" for key, value in facts.items()]
+    return "\n".join(["| | |", "| --- | --- |", *rows])
 
 
 def _short(process: dict[str, Any]) -> dict[str, Any]:

@@ -4,19 +4,24 @@ Tiny images are enlarged smoothly (bicubic): people read an 8 × 8 digit that wa
 The PNG files of single images keep their pixels.
 """
 
+import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from fewlabel.errors import UserError
 from fewlabel.files import replacing
+from fewlabel.texts import brief
 
-__all__ = ["class_grid", "image_grid", "pairs_sheet", "save_images"]
+__all__ = ["class_grid", "image_grid", "image_of", "pairs_sheet", "save_images"]
 
 SIDE = 48
 """About how many pixels a tiny image is enlarged to."""
@@ -29,16 +34,24 @@ LABEL_GAP = 10
 """Pixels between the names of the classes and the images."""
 FONT, LARGEST_FONT = 15, 28
 """Text grows with the width of the grid, so that it can be read where the grid is shown small."""
-LABEL_EMS = 12
-"""The longest name of a class, in multiples of the font's size, before it is cut."""
+LABEL_EMS, HEADING_EMS, TITLE_EMS = 12, 30, 60
+"""The longest name of a class, heading of a method and title, in multiples of the font's size."""
 INK, PAPER, FRAME = (34, 34, 34), (255, 255, 255), (58, 84, 130)
 """Of text, of the ground, and of what parts the images: neither black nor white, as they are."""
+
+_KEY = "fewlabel"
+"""Where the text of a PNG file tells what it is."""
 
 Block = Mapping[str, Tensor]
 """The images (n, C, H, W) of each class by the class's name."""
 
 
-def class_grid(columns: Mapping[str, Block], path: str | Path, title: str | None = None) -> Path:
+def class_grid(
+    columns: Mapping[str, Block],
+    path: str | Path,
+    title: str | None = None,
+    note: str | None = None,
+) -> Path:
     """Draw one row a class with the methods side by side.
 
     Args:
@@ -47,6 +60,7 @@ def class_grid(columns: Mapping[str, Block], path: str | Path, title: str | None
             that a method lacks is left blank.
         path: the PNG file to write.
         title: a line above the grid.
+        note: a text that the file keeps under the key "fewlabel".
 
     Returns:
         The path that was written.
@@ -59,28 +73,33 @@ def class_grid(columns: Mapping[str, Block], path: str | Path, title: str | None
     layout = _Layout.of([row for block in blocks for row in block.values()])
     wide = [max(map(len, block.values()), default=0) for block in blocks]
     font = _font(sum(map(layout.width, wide)))
-    labels = [_shortened(name, font) for name in names]
+    labels = [_shortened(name, font, LABEL_EMS) for name in names]
+    headings = [_shortened(heading, font, HEADING_EMS) for heading in columns]
     left = MARGIN + math.ceil(max(font.getlength(label) for label in labels)) + LABEL_GAP
     top = MARGIN + _line_height(font) * (2 if title else 1)
     widths = [
         max(layout.width(n), math.ceil(font.getlength(heading)))
-        for n, heading in zip(wide, columns, strict=True)
+        for n, heading in zip(wide, headings, strict=True)
     ]
     right = left + sum(widths) + BLOCK_GAP * (len(widths) - 1)
     canvas, draw = _canvas(right, top + layout.height(len(names)), title, font)
     rows = [layout.row(top, i) for i in range(len(names))]
     for label, y in zip(labels, rows, strict=True):
         draw.text((left - LABEL_GAP, y + layout.cell[1] // 2), label, INK, font, anchor="rm")
-    for heading, block, width in zip(columns, blocks, widths, strict=True):
+    for heading, block, width in zip(headings, blocks, widths, strict=True):
         draw.text((left, top - GAP - 3), heading, INK, font, anchor="ld")
         for name, y in zip(names, rows, strict=True):
             layout.paste(canvas, block.get(name, []), left, y)
         left += width + BLOCK_GAP
-    return _write(canvas, path)
+    return _write(canvas, path, note)
 
 
 def image_grid(
-    images: Tensor, path: str | Path, title: str | None = None, per_row: int | None = None
+    images: Tensor,
+    path: str | Path,
+    title: str | None = None,
+    per_row: int | None = None,
+    note: str | None = None,
 ) -> Path:
     """Draw images in rows.
 
@@ -89,6 +108,7 @@ def image_grid(
         path: the PNG file to write.
         title: a line above the grid.
         per_row: how many images a row holds; by default about as many as there are rows.
+        note: a text that the file keeps under the key "fewlabel".
 
     Returns:
         The path that was written.
@@ -106,7 +126,7 @@ def image_grid(
     canvas, _ = _canvas(right, bottom, title, font)
     for i, row in enumerate(rows):
         layout.paste(canvas, row, MARGIN, layout.row(top, i))
-    return _write(canvas, path)
+    return _write(canvas, path, note)
 
 
 def pairs_sheet(
@@ -162,18 +182,42 @@ def pairs_sheet(
     return _write(canvas, path)
 
 
-def save_images(images: Tensor, paths: Sequence[Path]) -> None:
+def save_images(images: Tensor, paths: Sequence[Path], notes: Sequence[str] | None = None) -> None:
     """Write each image at its own size.
 
     Args:
         images: (n, C, H, W) in [−1, 1], C being 1 or 3; −1 becomes 0 and 1 becomes 255.
         paths: a PNG file for each; their folder is made if it is not there.
+        notes: a text for each, which the file keeps under the key "fewlabel".
 
     Raises:
         UserError: no images, NaN, or a file that cannot be written.
     """
-    for picture, path in zip(_pictures(images, "images"), paths, strict=True):
-        _write(picture, path)
+    told = [None] * len(paths) if notes is None else notes
+    for picture, path, note in zip(_pictures(images, "images"), paths, told, strict=True):
+        _write(picture, path, note)
+
+
+def image_of(path: Path, note: str) -> NDArray[np.uint8] | None:
+    """The pixels (H, W, C) of a file that `save_images` wrote.
+
+    Args:
+        path: a PNG file.
+        note: the text that it should keep.
+
+    Returns:
+        None if the file is not there, is not whole, or keeps another text: if it is not byte for
+        byte what would be written.
+    """
+    try:
+        data = path.read_bytes()
+        with Image.open(io.BytesIO(data), formats=["PNG"]) as picture:
+            pixels = np.asarray(picture)
+    except Exception:  # of a damaged file the decoder may raise anything
+        return None
+    again = io.BytesIO()
+    _save(Image.fromarray(pixels), again, note)
+    return pixels.reshape(*pixels.shape[:2], -1) if again.getvalue() == data else None
 
 
 @dataclass(frozen=True)
@@ -242,14 +286,13 @@ def _line_height(font: ImageFont.FreeTypeFont) -> int:
     return sum(font.getmetrics()) + 8
 
 
-def _shortened(name: str, font: ImageFont.FreeTypeFont) -> str:
-    longest = LABEL_EMS * font.size
-    if font.getlength(name) <= longest:
-        return name
-    name = name[: math.ceil(longest)]  # of the rest nothing is shown: no letter is that narrow
-    while font.getlength(name + "…") > longest:
-        name = name[:-1]
-    return name + "…"
+def _shortened(text: str, font: ImageFont.FreeTypeFont, ems: float) -> str:
+    """A text of a user as a picture can show it, no wider than so many times the font's size."""
+    text = whole = brief(text, round(4 * ems))  # narrow letters are wider than a quarter
+    while font.getlength(text) > ems * font.size:
+        whole = whole[:-1]
+        text = whole + "…"
+    return text
 
 
 def _canvas(
@@ -257,6 +300,7 @@ def _canvas(
 ) -> tuple[Image.Image, ImageDraw.ImageDraw]:
     """A canvas with the title on it and a margin beyond `right`, `bottom` and the title."""
     if title:
+        title = _shortened(title, font, TITLE_EMS)
         right = max(right, MARGIN + math.ceil(font.getlength(title)))
     canvas = Image.new("RGB", (right + MARGIN, bottom + MARGIN), PAPER)
     draw = ImageDraw.Draw(canvas)
@@ -265,7 +309,14 @@ def _canvas(
     return canvas, draw
 
 
-def _write(picture: Image.Image, path: str | Path) -> Path:
+def _write(picture: Image.Image, path: str | Path, note: str | None = None) -> Path:
     with replacing(path) as temporary:
-        picture.save(temporary, format="PNG")
+        _save(picture, temporary, note)
     return Path(path)
+
+
+def _save(picture: Image.Image, target: Path | io.BytesIO, note: str | None) -> None:
+    kept = PngInfo()
+    if note is not None:
+        kept.add_text(_KEY, note)
+    picture.save(target, format="PNG", pnginfo=kept)

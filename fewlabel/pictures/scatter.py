@@ -5,18 +5,24 @@ from pathlib import Path
 
 from torch import Tensor
 
-from fewlabel.files import replacing
+from fewlabel.pictures.plots import plot_text, save_figure
 
 __all__ = ["scatter"]
 
+_TITLE, _NAME = 40, 20
+"""Characters of the longest title and name of a class."""
 
-def scatter(points: Mapping[str, Tensor], path: Path, title: str = "") -> Path:
+
+def scatter(
+    points: Mapping[str, Tensor], path: Path, title: str = "", note: str | None = None
+) -> Path:
     """Draw the first two coordinates of vectors, one colour a class.
 
     Args:
         points: {class name: (n, D)}, D ≥ 1; of a single number the second coordinate is 0.
         path: the file to write; its suffix (.png, .svg) is the format.
         title: the heading.
+        note: a text that a PNG file keeps under the key "fewlabel".
 
     Returns:
         The path that was written.
@@ -25,13 +31,12 @@ def scatter(points: Mapping[str, Tensor], path: Path, title: str = "") -> Path:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(5.6, 4.2), layout="constrained")
-    axes = figure.add_subplot(aspect="equal", title=title)
-    for index, (name, vectors) in enumerate(points.items()):
+    axes = figure.add_subplot(aspect="equal", title=plot_text(title, _TITLE))
+    for index, vectors in enumerate(points.values()):
         second = vectors[:, 1] if vectors.shape[1] > 1 else 0 * vectors[:, 0]
         colour = colormaps["tab10"](index % 10)
-        axes.scatter(vectors[:, 0], second, s=6, color=colour, label=name, linewidths=0)
-    axes.legend(loc="best", markerscale=2, frameon=False)
+        axes.scatter(vectors[:, 0], second, s=6, color=colour, linewidths=0)
+    names = [plot_text(name, _NAME) for name in points]
+    axes.legend(axes.collections, names, loc="best", markerscale=2, frameon=False)
     axes.grid(alpha=0.2)
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=160)
-    return path
+    return save_figure(figure, path, 160, note)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fewlabel.errors import UserError
+from fewlabel.pictures.plots import plot_text
 from fewlabel.report.figures import percent
 from fewlabel.report.measures import measure
 from fewlabel.report.panels import FONT, legend, panels, write_figure
@@ -46,7 +47,7 @@ def training_curves(records: Iterable[Mapping[str, Any]], path: str | Path) -> P
     for axes, ((stage, quantity), lines) in zip(drawn, curves.items(), strict=True):
         for name, points in lines.items():
             _draw_curve(axes, name, points, *_style(name, curves))
-        axes.set_title(f"{stage}: {measure(quantity).title}", fontsize=FONT, loc="left")
+        axes.set_title(f"{stage}: {plot_text(measure(quantity).title)}", fontsize=FONT, loc="left")
         axes.set_xlabel("step", fontsize=FONT)
         if measure(quantity).is_share:
             axes.yaxis.set_major_formatter(percent)
@@ -96,4 +97,4 @@ def _draw_curve(
         "linewidth": 1.5,
         "marker": marker,
     }
-    axes.plot(steps, values, markersize=4, label=name, **line)
+    axes.plot(steps, values, markersize=4, label=plot_text(name), **line)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fewlabel.calibration import Reliability
 from fewlabel.errors import UserError
-from fewlabel.files import replacing
+from fewlabel.pictures.plots import save_figure
 from fewlabel.report.figures import method_style
 from fewlabel.report.label_curves import Curves, draw_label_curves
 from fewlabel.report.measures import measure
@@ -90,9 +90,7 @@ def moons_overview(shown: Overview, path: Path) -> Path:
         _draw_reliability(of["reliability"], shown.reliability)
     if metrics:
         draw_label_curves(of["curves"], shown.curves)
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=DPI, facecolor="white")
-    return path
+    return save_figure(figure, path, DPI)
 
 
 def _height(panels: int) -> float:

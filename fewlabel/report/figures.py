@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fewlabel.errors import UserError
+from fewlabel.pictures.plots import plot_text
 from fewlabel.report.measures import measure
 from fewlabel.report.panels import FONT, RING, legend, panels, write_figure
 
@@ -52,7 +53,7 @@ def method_style(method: str) -> tuple[str, str]:
     """
     if method in STYLES:
         return STYLES[method]
-    return _OTHERS[zlib.crc32(method.encode()) % len(_OTHERS)]
+    return _OTHERS[zlib.crc32(method.encode("utf-8", "backslashreplace")) % len(_OTHERS)]
 
 
 def line_style(method: str) -> str:
@@ -97,7 +98,7 @@ def scale_sweep(
         for method, points in of_metric.items():
             _draw_sweep(axes, method, points, (chosen or {}).get(method))
         _scale_axis(axes, sorted({scale for points in of_metric.values() for scale in points}))
-        axes.set_title(measure(metric).heading, fontsize=FONT, loc="left")
+        axes.set_title(plot_text(measure(metric).heading), fontsize=FONT, loc="left")
         if measure(metric).is_share:
             axes.yaxis.set_major_formatter(percent)
     legend(figure, drawn, {"chosen scale": RING} if chosen else {})
@@ -132,7 +133,7 @@ def _draw_sweep(
     values, low, high = zip(*(points[scale] for scale in scales), strict=True)
     axes.fill_between(scales, low, high, color=colour, alpha=0.15, linewidth=0)
     style: dict[str, Any] = {"color": colour, "marker": marker, "linestyle": line_style(method)}
-    axes.plot(scales, values, markersize=5, label=method, **style)
+    axes.plot(scales, values, markersize=5, label=plot_text(method), **style)
     if chosen is not None and chosen in points:
         ring = dict(RING, markeredgecolor=colour)
         axes.plot([chosen], [points[chosen][0]], **ring)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from fewlabel.errors import UserError
 from fewlabel.metrics.intervals import Estimate
+from fewlabel.pictures.plots import plot_text
 from fewlabel.report import panels
 from fewlabel.report.figures import line_style, method_style, percent
 from fewlabel.report.measures import measure
@@ -57,7 +58,7 @@ def label_sweep(
         logarithmic = not shares and min(values) > 0 and max(values) > _WIDE * min(values)
         _draw_curves(axes, methods, logarithmic, panels.FONT)
         _amounts_axis(axes, amounts or {})
-        axes.set_title(measure(metric).heading, fontsize=panels.FONT, loc="left")
+        axes.set_title(plot_text(measure(metric).heading), fontsize=panels.FONT, loc="left")
         if shares:
             axes.yaxis.set_major_formatter(percent)
     panels.legend(figure, drawn)
@@ -67,7 +68,7 @@ def label_sweep(
 def _amounts_axis(axes: "Axes", amounts: Mapping[int, str]) -> None:
     """Name the amounts of labels; slanted, for they are as long as they are close."""
     counts = [round(tick) for tick in axes.get_xticks()]
-    texts = [f"{amounts[n]} ({n})" if n in amounts else str(n) for n in counts]
+    texts = [f"{plot_text(amounts[n], 20)} ({n})" if n in amounts else str(n) for n in counts]
     axes.set_xticks(counts, texts, rotation=45, ha="right", rotation_mode="anchor")
     axes.set_xlabel("labels (how many)" if amounts else "labels", fontsize=panels.FONT)
 
@@ -106,7 +107,7 @@ def _draw_curves(
         high = [e.high - e.value for e in points.values()]
         if logarithmic:  # an interval may reach below zero
             low = [min(part, 0.9 * value) for part, value in zip(low, values, strict=True)]
-        axes.errorbar(places, values, (low, high), label=name, **_line(name))
+        axes.errorbar(places, values, (low, high), label=plot_text(name), **_line(name))
     axes.set_xscale("log")
     axes.set_xticks(counts, [str(n) for n in counts])
     axes.set_xticks([], minor=True)

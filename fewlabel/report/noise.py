@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from fewlabel.calibration import Reliability
 from fewlabel.errors import UserError
+from fewlabel.pictures.plots import plot_text
 from fewlabel.report.figures import method_style, percent
 from fewlabel.report.measures import measure
 from fewlabel.report.panels import FONT, apart, legend, panels, write_figure
@@ -54,8 +55,8 @@ def by_noise_level(
     figure, drawn = panels(len(keys), height=2.3)
     for axes, key in zip(drawn, keys, strict=True):
         _draw_lines(axes, lines.get(key, {}))
-        labels = f", labels {key[0]}" if key[0] else ""
-        axes.set_title(measure(key[1]).title + labels, fontsize=FONT, loc="left")
+        labels = f", labels {plot_text(key[0], 24)}" if key[0] else ""
+        axes.set_title(plot_text(measure(key[1]).title) + labels, fontsize=FONT, loc="left")
         if measure(key[1]).is_share:
             axes.yaxis.set_major_formatter(percent)
     legend(figure, drawn)
@@ -84,7 +85,7 @@ def reliability_diagrams(
         styles = {name: method_style(name) for name in methods}
         lines = {n: {"color": c, "marker": m, "markersize": 4} for n, (c, m) in styles.items()}
         draw_reliability(axes, methods, lines)
-        axes.set_title(heading, fontsize=FONT, loc="left")
+        axes.set_title(plot_text(heading), fontsize=FONT, loc="left")
         axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
         axes.set_xlabel("confidence", fontsize=FONT)
         axes.xaxis.set_major_formatter(percent)
@@ -107,7 +108,7 @@ def draw_reliability(
     axes.plot([0, 1], [0, 1], color="#b0b0b0", linewidth=3, zorder=0)
     for name, diagram in methods.items():
         clear = diagram.share >= _SMALLEST_BIN
-        style: dict[str, Any] = {"label": name, "linewidth": 1.2} | dict(lines[name])
+        style: dict[str, Any] = {"label": plot_text(name), "linewidth": 1.2} | dict(lines[name])
         axes.plot(diagram.confidence[clear], diagram.accuracy[clear], **style)
 
 
@@ -144,5 +145,5 @@ def _draw_lines(
         sigmas = sorted(points)
         values, low, high = zip(*(points[sigma] for sigma in sigmas), strict=True)
         axes.fill_between(sigmas, low, high, color=colour, alpha=0.12, linewidth=0)
-        axes.plot(sigmas, values, color=colour, marker=marker, markersize=4, label=name)
+        axes.plot(sigmas, values, color=colour, marker=marker, markersize=4, label=plot_text(name))
     noise_axis(axes, {sigma for points in methods.values() for sigma in points}, FONT, 2.2)

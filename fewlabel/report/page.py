@@ -13,11 +13,13 @@ from importlib import resources
 from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined, Template
+from markupsafe import Markup
 from PIL import Image, UnidentifiedImageError
 
 from fewlabel.errors import UserError
 from fewlabel.files import replacing
 from fewlabel.report.table import TIED, Comparison, groups, notes
+from fewlabel.texts import shown
 
 __all__ = ["Page", "Picture", "Section", "write_page"]
 
@@ -121,10 +123,21 @@ def _unbroken(heading: str) -> str:
     return heading.replace("-", "\u2011").replace(" ↑", "\u00a0↑").replace(" ↓", "\u00a0↓")
 
 
+def _visible(value: object) -> object:
+    """What is put into the page, with the control characters of texts as escapes."""
+    if not isinstance(value, str) or isinstance(value, Markup):
+        return value
+    return "\n".join(map(shown, value.split("\n")))  # commands may have several lines
+
+
 @lru_cache
 def _template() -> Template:
     environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_visible,
     )
     environment.filters.update(groups=groups, notes=notes)
     environment.filters.update(embedded=_embedded, unbroken=_unbroken)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fewlabel.errors import UserError
-from fewlabel.files import replacing
+from fewlabel.pictures.plots import save_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -116,6 +116,4 @@ def write_figure(figure: "Figure", path: str | Path) -> Path:
     """
     if Path(path).suffix.lower() not in _SUFFIXES:
         raise UserError(f"{path}: a figure is written as one of {', '.join(_SUFFIXES)}")
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=DPI, facecolor="white")
-    return Path(path)
+    return save_figure(figure, Path(path), DPI)

@@ -6,12 +6,13 @@ One `Comparison` is shown as HTML by `fewlabel.report.page`, as Markdown and as 
 import csv
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from fewlabel.errors import UserError
 from fewlabel.metrics.intervals import Estimate
+from fewlabel.texts import markdown
 
 __all__ = [
     "TIED",
@@ -163,12 +164,13 @@ def to_markdown(comparison: Comparison) -> str:
     grouped = any(group.name for group in shown)
     heads = [comparison.group_head] * grouped + [comparison.head]
     heads += [column.title for column in comparison.columns]
-    lines = [_markdown_row(heads), _markdown_row(["---"] * len(heads))]
+    lines = [_markdown_row(map(markdown, heads)), _markdown_row(["---"] * len(heads))]
     for group in shown:
         for i, (name, cells) in enumerate(group.rows.items()):
-            first = [group.name if i == 0 else ""] * grouped
-            lines.append(_markdown_row([*first, name, *map(_markdown_cell, cells)]))
-    below = "\n\n".join(text for text in (comparison.caption, *notes(comparison)) if text)
+            first = [markdown(group.name) if i == 0 else ""] * grouped
+            lines.append(_markdown_row([*first, markdown(name), *map(_markdown_cell, cells)]))
+    told = (comparison.caption, *notes(comparison))
+    below = "\n\n".join(markdown(text) for text in told if text)
     return "\n".join(lines) + "\n" + (f"\n{below}\n" if below else "")
 
 
@@ -240,13 +242,13 @@ def _mark(entry: Estimate, best: Estimate | None) -> Literal["best", "tied", ""]
     return "tied" if entry.low <= best.high and best.low <= entry.high else ""
 
 
-def _markdown_row(texts: Sequence[str]) -> str:
-    safe = [" ".join(text.split()).replace("|", r"\|") for text in texts]
-    return f"| {' | '.join(safe)} |"
+def _markdown_row(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
 def _markdown_cell(cell: Cell) -> str:
-    text = {"best": f"**{cell.text}**", "tied": f"{TIED} {cell.text}"}.get(cell.mark, cell.text)
+    text = markdown(cell.text)
+    text = {"best": f"**{text}**", "tied": f"{TIED} {text}"}.get(cell.mark, text)
     return f"{text} ({cell.interval})" if cell.interval else text
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fewlabel.errors import UserError
+from fewlabel.pictures.plots import boxes_for_missing_letters, plot_text
 from fewlabel.report.figures import line_style, method_style, percent
 from fewlabel.report.measures import measure
 from fewlabel.report.panels import FONT, RING, legend, panels, write_figure
@@ -57,9 +58,11 @@ def tradeoff(
     for axes, (labels, lines) in zip(drawn, amounts.items(), strict=True):
         scales = {method: (chosen or {}).get((labels, method)) for method in lines}
         wanted += [(axes, *text) for text in _draw_lines(axes, lines, scales)]
-        axes.set_title(f"labels {labels}" if labels else "", fontsize=FONT, loc="left")
+        axes.set_title(
+            f"labels {plot_text(labels, 24)}" if labels else "", fontsize=FONT, loc="left"
+        )
         for axis, metric in ((axes.xaxis, diversity), (axes.yaxis, fidelity)):
-            axis.set_label_text(measure(metric).heading, fontsize=FONT)
+            axis.set_label_text(plot_text(measure(metric).heading), fontsize=FONT)
             if measure(metric).is_share:
                 axis.set_major_formatter(percent)
     legend(figure, drawn, {"chosen scale": RING} if chosen else {})
@@ -99,7 +102,7 @@ def _draw_lines(
         places = [points[scale] for scale in scales]
         axes.plot(*zip(*places, strict=True), line_style(method), color=colour, lw=1.2, alpha=0.6)
         style: dict[str, Any] = {"color": colour, "marker": marker, "markersize": 4.5}
-        axes.plot(*zip(*places, strict=True), linestyle="none", label=method, **style)
+        axes.plot(*zip(*places, strict=True), linestyle="none", label=plot_text(method), **style)
         ringed = chosen[method]
         if ringed is not None and ringed in points:
             axes.plot(*points[ringed], **dict(RING, markeredgecolor=colour, markersize=10))
@@ -118,7 +121,8 @@ def _write_scales(
     from matplotlib.transforms import Bbox
 
     renderer = FigureCanvasAgg(figure).get_renderer()
-    figure.draw_without_rendering()  # where the panels are is known only then
+    with boxes_for_missing_letters():
+        figure.draw_without_rendering()  # where the panels are is known only then
     size, taken = 3 * figure.dpi / 72, []
     for axes, _, place, _ in texts:
         x, y = axes.transData.transform(place)

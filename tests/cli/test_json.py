@@ -33,7 +33,7 @@ def test_sample(cli: Cli, finished_run: Run, tmp_path: Path) -> None:
     found = document(cli("sample", finished_run.folder, *arguments, "--json"))
     assert set(found) == {
         *("files", "grid", "n", "label", "scale", "sampler", "steps", "nfe", "seconds", "seed"),
-        *("class_grids", "arrays"),
+        *("class_grids", "arrays", "folder", "request"),
     }
     assert [Path(grid).name for grid in found["class_grids"]] == ["grid-4.png"]
     assert len(found["files"]) == len(set(found["files"])) == 3
@@ -82,7 +82,7 @@ def test_samples_are_written_as_they_are_drawn(
     assert cli("sample", finished_run.folder, *arguments, "--out", out).status == 1
     assert asked == [0, 4, 8]
     names = [Path(file).name for file in found["files"]]
-    assert sorted(path.name for path in out.iterdir()) == names[:8]
+    assert sorted(path.name for path in out.glob("[!.]*")) == [*names[:8], "request.json"]
 
 
 def test_info(cli: Cli, finished_run: Run) -> None:

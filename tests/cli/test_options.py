@@ -82,11 +82,12 @@ def test_samples_of_vectors_are_points_and_data_to_train_on(cli: Cli, tmp_path: 
     )  # fmt: skip
     done = cli("sample", run.folder, "-n", 20, "--steps", 4, "--seed", 3)
     assert done.status == 0, done.err
-    with Image.open(run.folder.path / "samples" / "points.png") as picture:
+    samples = run.folder.path / "samples" / "all-scale-4-seed-3"
+    with Image.open(samples / "points.png") as picture:
         assert len(picture.convert("RGB").getcolors(100_000)) > 8  # something is drawn
     labels = torch.arange(2).repeat_interleave(20)
     expected = run.draw(labels, 40, steps=4, seed=3).images
-    opened = open_dataset(str(run.folder.path / "samples" / "samples.npz"))
+    opened = open_dataset(str(samples / "samples.npz"))
     assert opened.class_names == run.class_names
     np.testing.assert_array_equal(opened.labels, labels)
     np.testing.assert_array_equal(opened.examples(np.arange(40)), expected)

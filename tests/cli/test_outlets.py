@@ -20,7 +20,8 @@ from fewlabel.progress import tell, track
 from fewlabel.report.evaluation import figures_by_class
 from fewlabel.report.terminal import print_table
 from fewlabel.run import Run
-from fewlabel.terminal import escaped, outlets
+from fewlabel.terminal import outlets
+from fewlabel.texts import shown
 
 Cli = Callable[..., SimpleNamespace]
 NASTY = "a\x1b[31mred\x07\nfewlabel: all is well\u202egnp\x9b2J"
@@ -135,9 +136,9 @@ def test_work_goes_on_if_standard_error_is_full(capsys: pytest.CaptureFixture[st
 
 
 def test_what_is_shown_of_names(capsys: pytest.CaptureFixture[str]) -> None:
-    assert escaped(NASTY) == SHOWN
+    assert shown(NASTY) == SHOWN
     for harmless in ("plain", "Größe 日本 \u0646\u200c\u062f 👩\u200d🔬", r"C:\new"):
-        assert escaped(harmless) == harmless
+        assert shown(harmless) == harmless
     tell(NASTY)
     with track(NASTY) as task:
         task.set(1, 1, NASTY)

@@ -24,4 +24,4 @@ def test_the_recipe_without_a_model_at_hand(
         words = shlex.split(command)[1:]
         ended = cli(*words, *shorter.get(words[0], []))
         assert ended.status == 0, ended.err
-    assert len(list(Path("runs/guided/samples").glob("3-*.png"))) == 2
+    assert len(list(Path("runs/guided/samples").glob("3-scale-*/3-*.png"))) == 2

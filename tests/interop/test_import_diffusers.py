@@ -147,7 +147,7 @@ def test_it_is_an_ordinary_run(
     assert str(tmp_path / "a") in told.out
     drawn = cli("sample", out, "-n", 2, "--steps", 3, "--device", "cpu")
     assert drawn.status == 0, drawn.err
-    assert (out / "samples" / "grid.png").is_file()
+    assert [path.parent.name for path in out.glob("samples/*/grid.png")] == ["image-seed-0"]
     evaluated = cli("evaluate", out)
     assert (evaluated.status, "no data" in evaluated.err) == (2, True)
     sets = [text for text in tiny if text.startswith("classifier")]

@@ -129,7 +129,7 @@ def test_refuses(tmp_path: Path) -> None:
 
 
 def test_a_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(self: Image.Image, target: Path, format: str) -> None:
+    def fail(self: Image.Image, target: Path, **options: object) -> None:
         target.write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
