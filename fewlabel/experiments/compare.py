@@ -18,11 +18,12 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from traceback import format_exception
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 
 from fewlabel.data import Splits, draw_splits, open_dataset, refuse_inside
+from fewlabel.data.dataset import rows_key
 from fewlabel.errors import Interrupted, TrainingError, UserError
 from fewlabel.experiments.compare_cells import (
     Cell,
@@ -72,16 +73,14 @@ class Results:
         """Begin a comparison in a folder, or go on with the one that is there.
 
         Raises:
-            UserError: if the folder holds another comparison.
+            UserError: if the folder holds another comparison, or its files are damaged.
         """
         path = out / "protocol.json"
         cls.refuse_other(out, protocol)
         if not path.exists():
             out.mkdir(parents=True, exist_ok=True)
             write_json(path, asdict(protocol))
-        results = out / "results.jsonl"
-        lines = results.read_text(encoding="utf-8").splitlines() if results.exists() else []
-        return cls(out, [json.loads(line) for line in lines])
+        return cls(out, list(_read_rows(out / "results.jsonl")))
 
     @staticmethod
     def refuse_other(out: Path, protocol: Protocol) -> None:
@@ -93,7 +92,7 @@ class Results:
         check_free(out, "protocol.json", "comparison")
         refuse_inside(protocol.data, out)
         path, now = out / "protocol.json", json.loads(json.dumps(asdict(protocol)))
-        before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else now
+        before = _read_protocol(path) if path.exists() else now
         for key in now:
             if before.get(key) != now[key]:
                 raise UserError(
@@ -133,6 +132,28 @@ class Results:
             self._of.setdefault((cell_of(row), row["split"]), []).append(row)
 
 
+def _read_protocol(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise UserError(f"{path} is damaged: choose another --out") from error
+
+
+def _read_rows(path: Path) -> Iterator[Row]:
+    """The figures in a file, if it is there; all of them, since a task has several."""
+    content = path.read_bytes() if path.exists() else b""
+    for number, line in enumerate(content.splitlines(), 1):
+        try:
+            row = json.loads(line)
+            cell_of(row), row["split"], row["value"]
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise UserError(
+                f"{path}, line {number} is damaged: remove the file, and the same command judges "
+                "its trained runs again"
+            ) from error
+        yield row
+
+
 def run_comparison(out: Path, asked: Grid, *, jobs: int = 1) -> Results:
     """Train and judge every cell that is not yet; called again it goes on where it was stopped.
 
@@ -157,14 +178,16 @@ def _compared(out: Path, asked: Grid, jobs: int) -> Results:
     protocol = asked.protocol
     results = Results.open(out, protocol)
     dataset = open_dataset(protocol.data, protocol.size)
-    amounts = []
+    amounts, drawn = [], {}
     for amount in asked.labels:
         splits = draw_splits(dataset, amount, Cell.label_seed)
+        drawn[rows_key(splits.train)] = splits  # one of a CSV may train other examples
         _check_same(results, amount, splits)
         groups = [candidates(Cell(m, amount), splits.labelled_share) for m in asked.methods]
         amounts.append(Amount(groups, asked.repeats(amount)))
     score = _shared_score(out, protocol, asked.methods)
-    train_judge(dataset)  # the processes share it
+    for splits in drawn.values():
+        train_judge(dataset, splits)  # the processes share it
     _free_gpu()
     total = sum(amount.n_tasks for amount in amounts)
     work = partial(perform, protocol=protocol, out=out, score=score)
