@@ -22,11 +22,10 @@ from numpy.lib.format import write_array_header_1_0
 from numpy.typing import NDArray
 from PIL import UnidentifiedImageError
 
-from fewlabel.data.cache import cache_folder
+from fewlabel.data.cache import cache_folder, keep_facts, kept_facts
 from fewlabel.data.dataset import fingerprint_of
 from fewlabel.data.images import LARGEST_DEFAULT_SIZE, decode, size_of
 from fewlabel.errors import UserError
-from fewlabel.files import write_json
 
 __all__ = ["Decoded", "Files", "Progress", "open_decoded"]
 
@@ -99,17 +98,15 @@ def open_decoded(
         if found is None:
             raise UserError(f"the image cache {target} cannot be read back: remove it")
     _check_broken(files, found.broken, strict)
-    if size is None and not own_side.exists():
-        write_json(own_side, {"side": side})
+    if size is None and _kept_side(own_side) is None:
+        keep_facts(own_side, {"side": side})
     return found
 
 
 def _kept_side(entry: Path) -> int | None:
     """The most frequent side, as it was found before."""
-    try:
-        return int(json.loads(entry.read_text())["side"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    facts = kept_facts(entry)
+    return None if facts is None else int(facts["side"])
 
 
 def _load(target: Path, n_files: int) -> Decoded | None:
