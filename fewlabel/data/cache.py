@@ -122,7 +122,7 @@ def _digest_of_facts(facts: Any) -> str:
 
 
 def _digest(tensor: Tensor) -> Tensor:
-    """Of type, shape and bytes: a damaged header may be another valid one."""
+    """The digest of type, shape and bytes: the header can be damaged, too."""
     digest = hashlib.blake2b(f"{tensor.dtype} {tuple(tensor.shape)}".encode(), digest_size=16)
     digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return torch.tensor(list(digest.digest()), dtype=torch.uint8)
