@@ -20,6 +20,7 @@ import subprocess
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
+from types import UnionType
 from typing import Any
 
 import yaml
@@ -44,6 +45,14 @@ from fewlabel.training.checkpoint import Checkpoints
 __all__ = ["RunFolder", "read_settings", "summary"]
 
 _PROVENANCE = ("versions", "revision")
+_IN_A_RECORD: dict[str, type | UnionType] = {
+    "stage": str,
+    "step": int,
+    "steps": int,
+    "seconds": int | float,
+    "losses": dict,
+    "validation": dict,
+}
 
 
 class RunFolder:
@@ -125,7 +134,9 @@ class RunFolder:
         path = regular(self.path / "labels.json")
         try:
             return Splits.from_json(read_json(path))
-        except (OSError, ValueError) as error:
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from error
+        except (OSError, ValueError, RecursionError) as error:
             raise UserError(f"{path} cannot be read ({error}); train into another --out") from None
 
     def checkpoints(self, stage: str) -> Checkpoints:
@@ -162,16 +173,11 @@ class RunFolder:
         return self.path / "metrics.jsonl"
 
     def records(self) -> list[dict[str, Any]]:
-        """What was logged; a last line cut short by a crash is left out."""
+        """What was logged; lines cut short by a crash, or damaged since, are left out."""
         if not self.log.exists():
             return []
-        records = []
-        for line in regular(self.log).read_text(encoding="utf-8").splitlines():
-            try:
-                records.append(json.loads(line))
-            except ValueError:
-                continue
-        return records
+        lines = regular(self.log).read_bytes().splitlines()
+        return [record for line in lines if (record := _record(line))]
 
     def seconds(self, stage: str) -> float:
         """The training time of a stage up to its last line in the log."""
@@ -185,8 +191,19 @@ class RunFolder:
         """Drop what was logged of a stage after a step that training goes on from, or in part."""
         kept = [r for r in self.records() if r["stage"] != stage or r["step"] <= step]
         text = "".join(json.dumps(record) + "\n" for record in kept)
-        if self.log.exists() and self.log.read_text(encoding="utf-8") != text:
+        if self.log.exists() and self.log.read_bytes() != text.encode():
             write_text(self.log, text)
+
+
+def _record(line: bytes) -> dict[str, Any] | None:
+    """A line of the log, or None if it is not whole."""
+    try:
+        record = json.loads(line)
+        whole = all(isinstance(record[key], kind) for key, kind in _IN_A_RECORD.items())
+        numbers = [*record["losses"].values(), *record["validation"].values()] if whole else []
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return record if whole and all(isinstance(n, int | float) for n in numbers) else None
 
 
 def read_settings(path: Path) -> dict[str, Any]:

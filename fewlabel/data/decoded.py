@@ -23,7 +23,7 @@ from numpy.lib.format import write_array_header_1_0
 from numpy.typing import NDArray
 from PIL import UnidentifiedImageError
 
-from fewlabel.data.cache import cache_folder, sweep_cache
+from fewlabel.data.cache import cache_folder, keep_facts, kept_facts, sweep_cache
 from fewlabel.data.dataset import fingerprint_of
 from fewlabel.data.images import (
     LARGEST_DEFAULT_SIZE,
@@ -34,7 +34,7 @@ from fewlabel.data.images import (
     too_large_note,
 )
 from fewlabel.errors import UserError
-from fewlabel.files import scratch_folder, write_json
+from fewlabel.files import scratch_folder
 from fewlabel.limits import max_bytes, out_of_memory
 
 __all__ = ["Decoded", "Files", "Progress", "open_decoded"]
@@ -125,8 +125,8 @@ def open_decoded(
         if found is None:
             raise UserError(f"the image cache {target} cannot be read back: remove it")
     _check_broken(files, found.broken, strict)
-    if size is None and not own_side.exists():
-        write_json(own_side, {"side": side, "digest": fingerprint_of(side)})
+    if size is None and _kept_side(own_side) is None:
+        keep_facts(own_side, {"side": side})
     reasons = {files.name(row): reason for row, reason in found.broken.items()}
     notes = too_large_note(reasons), darkness_note(found.brightest)
     return replace(found, notes=tuple(note for note in notes if note is not None))
@@ -134,11 +134,8 @@ def open_decoded(
 
 def _kept_side(entry: Path) -> int | None:
     """The most frequent side, as it was found before."""
-    try:
-        noted = json.loads(entry.read_text(encoding="utf-8"))
-        return noted["side"] if noted["digest"] == fingerprint_of(noted["side"]) else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    facts = kept_facts(entry)
+    return None if facts is None else int(facts["side"])
 
 
 def _load(target: Path, n_files: int) -> Decoded | None:

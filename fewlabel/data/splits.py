@@ -209,6 +209,7 @@ class Splits:
         """
         try:
             indices = {part: np.array(document[part], dtype=np.int64) for part in _INDICES}
+            _check_parts(indices)
             names = {key: tuple(document[key]) for key in ("class_names", "skipped")}
             contents = np.frombuffer(base64.b64decode(document["contents"]), "<u8")
             given = tuple((int(key), str(name)) for key, name in document["given"])
@@ -219,6 +220,18 @@ class Splits:
                 f"the stored labels are no split manifest ({error}): draw them again into another "
                 "run folder"
             ) from error
+
+
+def _check_parts(parts: Mapping[str, NDArray[np.int64]]) -> None:
+    """Raise ValueError unless each example is in one part, and the labelled ones train."""
+    for name, rows in parts.items():
+        if rows.ndim != 1 or rows.min(initial=0) < 0 or (np.diff(rows) <= 0).any():
+            raise ValueError(f"the indices of {name} do not ascend")
+    everything = np.concatenate([parts[name] for name in ("train", "validation", "test")])
+    if len(np.unique(everything)) != len(everything):
+        raise ValueError("an example is in two parts")
+    if not np.isin(parts["labelled"], parts["train"]).all():
+        raise ValueError("an example shows its label and does not train")
 
 
 def _plain(value: Any) -> Any:

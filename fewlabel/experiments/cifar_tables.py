@@ -6,6 +6,7 @@ down they take a few minutes and say nothing but that everything works.
 
 import json
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -118,10 +119,14 @@ def _compared(out: Path, asked: Grid) -> dict[str, Any]:
 def _scaled(out: Path, asked: Grid) -> list[Row]:
     """The figures of the same classifier with its gradient multiplied."""
     path = out / "scaled.json"
-    if not path.exists():
-        task = CellTask(Cell("cg", "all"), "report", (SCALE,))
-        write_json(path, perform(task, asked.protocol, out, str(out / "runs" / "score")))
-    return _overall(json.loads(regular(path).read_text(encoding="utf-8")))
+    if path.exists():
+        regular(path)
+    with suppress(OSError, ValueError, KeyError, TypeError):  # not there, or damaged
+        return _overall(json.loads(path.read_text(encoding="utf-8")))
+    task = CellTask(Cell("cg", "all"), "report", (SCALE,))
+    rows = perform(task, asked.protocol, out, str(out / "runs" / "score"))
+    write_json(path, rows)
+    return _overall(rows)
 
 
 def _overall(rows: Iterable[Row]) -> list[Row]:

@@ -17,13 +17,21 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
+from itertools import product
 from pathlib import Path
 from traceback import format_exception
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 
-from fewlabel.data import Splits, draw_splits, labelled_by_csv, open_dataset, refuse_inside
+from fewlabel.data import (
+    Dataset,
+    Splits,
+    draw_splits,
+    labelled_by_csv,
+    open_dataset,
+    refuse_inside,
+)
 from fewlabel.errors import Interrupted, TrainingError, UserError
 from fewlabel.experiments.compare_cells import (
     Cell,
@@ -74,18 +82,14 @@ class Results:
         """Begin a comparison in a folder, or go on with the one that is there.
 
         Raises:
-            UserError: if the folder holds another comparison.
+            UserError: if the folder holds another comparison, or its files are damaged.
         """
         path = out / "protocol.json"
         cls.refuse_other(out, protocol)
         if not path.exists():
             out.mkdir(parents=True, exist_ok=True)
             write_json(path, asdict(protocol))
-        results = out / "results.jsonl"
-        lines = (
-            regular(results).read_text(encoding="utf-8").splitlines() if results.exists() else []
-        )
-        return cls(out, [json.loads(line) for line in lines])
+        return cls(out, list(_read_rows(out / "results.jsonl")))
 
     @staticmethod
     def refuse_other(out: Path, protocol: Protocol) -> None:
@@ -97,7 +101,7 @@ class Results:
         check_free(out, "protocol.json", "comparison")
         refuse_inside(protocol.data, out)
         path, now = out / "protocol.json", json.loads(json.dumps(asdict(protocol)))
-        before = json.loads(regular(path).read_text(encoding="utf-8")) if path.exists() else now
+        before = _read_protocol(path) if path.exists() else now
         for key in now:
             if before.get(key) != now[key]:
                 raise UserError(
@@ -137,6 +141,28 @@ class Results:
             self._of.setdefault((cell_of(row), row["split"]), []).append(row)
 
 
+def _read_protocol(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(regular(path).read_text(encoding="utf-8")))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise UserError(f"{path} is damaged: choose another --out") from error
+
+
+def _read_rows(path: Path) -> Iterator[Row]:
+    """The figures in a file, if it is there; all of them, since a task has several."""
+    content = regular(path).read_bytes() if path.exists() else b""
+    for number, line in enumerate(content.splitlines(), 1):
+        try:
+            row = json.loads(line)
+            cell_of(row), row["split"], row["value"]
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise UserError(
+                f"{path}, line {number} is damaged: remove the file, and the same command judges "
+                "its trained runs again"
+            ) from error
+        yield row
+
+
 def run_comparison(out: Path, asked: Grid, *, jobs: int = 1) -> Results:
     """Train and judge every cell that is not yet; called again it goes on where it was stopped.
 
@@ -161,17 +187,14 @@ def _compared(out: Path, asked: Grid, jobs: int) -> Results:
     protocol = asked.protocol
     results = Results.open(out, protocol)
     dataset = open_dataset(protocol.data, protocol.size)
-    amounts, labelled = [], {}
+    amounts = []
     for amount in asked.labels:
-        with_theirs = labelled_by_csv(dataset, amount)
-        labelled[with_theirs.fingerprint] = with_theirs
-        splits = draw_splits(with_theirs, amount, Cell.label_seed)
+        splits = draw_splits(labelled_by_csv(dataset, amount), amount, Cell.label_seed)
         _check_same(results, amount, splits)
         groups = [candidates(Cell(m, amount), splits.labelled_share) for m in asked.methods]
         amounts.append(Amount(groups, asked.repeats(amount)))
     score = _shared_score(out, protocol, asked.methods)
-    for judged in labelled.values():
-        train_judge(judged)  # the processes share it
+    _train_judges(dataset, asked, score)
     _free_gpu()
     total = sum(amount.n_tasks for amount in amounts)
     work = partial(perform, protocol=protocol, out=out, score=score)
@@ -181,6 +204,16 @@ def _compared(out: Path, asked: Grid, jobs: int) -> Results:
     ):
         workers.work_through(partial(known_tasks, results, amounts, protocol))
     return results
+
+
+def _train_judges(dataset: Dataset, asked: Grid, score: str | None) -> None:
+    """Train the judge of each split, which the processes share; most have the same."""
+    shared = RunFolder(score).read_splits() if score else None
+    sharing = {METHODS[method].shares_score for method in asked.methods}
+    for amount, shares in product(asked.labels, sharing):
+        labelled = labelled_by_csv(dataset, amount)
+        before = shared if shares else None
+        train_judge(labelled, draw_splits(labelled, amount, Cell.label_seed, before))
 
 
 def _free_gpu() -> None:

@@ -52,7 +52,8 @@ def evaluate(
 ) -> Report:
     """Sample every class at every scale and judge the samples.
 
-    Distances are between the features of the extractor; accuracy is the judge's in any case. The
+    Distances are between the features of the extractor; accuracy is the judge's in any case. It
+    is trained, on all labels of the run's training split, if a metric asks for it. The
     real images are those outside the validation split, or to choose a scale those of it: where
     classes are told apart the labelled ones, for distances of all classes together the others too
     (at most 100,000, evenly spread). `fewlabel.metrics.table` tells the intervals. Several
@@ -85,12 +86,13 @@ def evaluate(
     for way in product(names, numbers):
         samplers.find_sampler(*way)
     n = per_class * len(run.class_names)
-    samples = _drawn(run, n, seed, batch_size, product(scales, names, numbers))
+    ways = dict.fromkeys(product(scales, names, numbers))  # each once
+    samples = _drawn(run, n, seed, batch_size, ways)
     if launched.number() > 1:  # all are drawn together, the judge is the main process's
         samples = iter([drawn for drawn in samples if speaks()])
         launched.go_on_alone()
-    reader = find_extractor(extractor, run.dataset, run.device)
-    judge = reader if isinstance(reader, Judge) else train_judge(run.dataset, run.device)
+    reader = find_extractor(extractor, run.dataset, run.device, run.splits)
+    judge = reader if isinstance(reader, Judge) else None
     real = _real(run.dataset, run.splits, reference)
     labels, together = run.dataset.labels[real], _together(run.dataset, run.splits, reference)
     of_real = of_all = cache(partial(dataset_features, run.dataset, real, reader))
@@ -98,7 +100,12 @@ def evaluate(
         of_all = cache(partial(dataset_features, run.dataset, together, reader))
     draws, figures, width = [], [], 0
     for draw, drawn in samples:
-        judged = _judged(run, reader, judge, (of_real, of_all), labels, drawn)
+        features, own = reader.read(drawn.images)
+        if judge is None and _asks_judge(metrics, own):
+            judge = train_judge(run.dataset, run.splits, run.device)
+        verdicts = judge.read(drawn.images)[1] if judge else torch.empty(n, 0)
+        seen = features, verdicts, verdicts if own is None else own
+        judged = _judged(run, reader, seen, (of_real, of_all), labels, drawn)
         draws.append(draw)
         figures += _figures(metrics, draw, judged)
         width = judged.fake.shape[1]
@@ -108,7 +115,7 @@ def evaluate(
         labels=run.config.labels,
         n_samples=n,
         extractor=reader.name,
-        judge_accuracy=judge.accuracy.value if judge.accuracy else None,
+        judge_accuracy=judge.accuracy.value if judge and judge.accuracy else None,
         seed=seed,
         draws=draws,
         figures=figures,
@@ -130,7 +137,7 @@ def nearest_training(
     Returns:
         Distances, and indices into the dataset; see `memorisation.nearest`.
     """
-    reader = find_extractor(extractor, run.dataset, run.device)
+    reader = find_extractor(extractor, run.dataset, run.device, run.splits)
     among = run.splits.train if most is None else spread_out(run.splits.train, most)
     found = nearest(dataset_features(run.dataset, among, reader), reader.read(images)[0])
     return Nearest(found.distance, torch.from_numpy(among)[found.index], found.ratio)
@@ -198,17 +205,22 @@ def _drawn(
         yield Draw(scale, sampler, drawn.steps, drawn.nfe, drawn.seconds), drawn
 
 
+def _asks_judge(metrics: Sequence[str], own: Tensor | None) -> bool:
+    """Whether a metric takes the judge's verdicts, with these of the extractor, if it has any."""
+    return "accuracy" in metrics or ("is" in metrics and own is None)
+
+
 def _judged(
     run: "Run",
     reader: Extractor,
-    judge: Judge,
+    seen: tuple[Tensor, Tensor, Tensor],
     real: tuple[Callable[[], Tensor], Callable[[], Tensor]],
     real_labels: NDArray[np.int64],
     drawn: "Samples",
 ) -> Judged:
     """Samples, and the real images that count, as the extractor and the judge see them."""
     dataset, splits = run.dataset, run.splits
-    (features, own), verdicts = reader.read(drawn.images), judge.read(drawn.images)[1]
+    features, verdicts, own = seen
     return Judged(
         of_real=real[0],
         real_labels=torch.from_numpy(real_labels),
@@ -216,7 +228,7 @@ def _judged(
         fake=features,
         fake_labels=drawn.labels,
         log_prob=verdicts,
-        own_log_prob=verdicts if own is None else own,
+        own_log_prob=own,
         images=drawn.images,
         dataset=dataset,
         splits=splits,
@@ -252,7 +264,7 @@ def _all_real(dataset: Dataset, splits: Splits, reference: Reference) -> NDArray
 
 def _warnings(
     metrics: Sequence[str],
-    judge: Judge,
+    judge: Judge | None,
     real_labels: NDArray[np.int64],
     all_real: int,
     width: int,
@@ -273,7 +285,7 @@ def _warnings(
                 f"features; compare it between methods only, {more}, or take "
                 f"{name.replace('fid', 'kid')}, which has no bias"
             )
-    if "accuracy" not in metrics:
+    if judge is None or "accuracy" not in metrics:
         return found
     if judge.accuracy is None:
         found.append("accuracy: no labelled image was held out, the judge's own is unknown")

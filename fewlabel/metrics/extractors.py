@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from fewlabel.data import Dataset
+from fewlabel.data import Dataset, Splits
 from fewlabel.errors import UserError
 from fewlabel.extractors import NAMED, Extractor, is_named, module_extractor, named_extractor
 from fewlabel.metrics.judge import train_judge
@@ -20,6 +20,7 @@ def find_extractor(
     which: str | nn.Module | Extractor,
     dataset: Dataset,
     device: str | torch.device = "cpu",
+    splits: Splits | None = None,
 ) -> Extractor:
     """The extractor of a name, or around a module.
 
@@ -28,6 +29,7 @@ def find_extractor(
             `fewlabel.extractors.module_extractor`), or an extractor.
         dataset: the data it is for.
         device: where to compute.
+        splits: what trains the judge and what is held out from it, see `judge.train_judge`.
 
     Raises:
         UserError: for an unknown name, or one whose weights cannot be had or are not for such
@@ -38,7 +40,7 @@ def find_extractor(
     if not isinstance(which, str):
         return which
     if which == "judge":
-        return train_judge(dataset, torch.device(device))
+        return train_judge(dataset, splits, torch.device(device))
     if not is_named(which):
         raise UserError(f"extractor {which!r} is unknown; choose one of {', '.join(EXTRACTORS)}")
     return named_extractor(which, dataset, device)

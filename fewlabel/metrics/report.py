@@ -77,7 +77,8 @@ class Report:
         labels: the labels it was given.
         n_samples: generated images behind the figures of each scale.
         extractor: between whose features distances are.
-        judge_accuracy: the judge's own accuracy on held-out real images, if known.
+        judge_accuracy: the judge's own accuracy on held-out real images; None if it is unknown,
+            or no metric took its verdicts.
         seed: the seed of the samples.
         draws: how samples were drawn, one for each scale, sampler and number of steps.
         figures: one for each draw, metric and class.

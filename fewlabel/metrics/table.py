@@ -48,7 +48,7 @@ class Judged:
         of_all: gives those of all real images of the comparison, labelled or not.
         fake: features of the samples, (M, F).
         fake_labels: the classes asked for, (M,).
-        log_prob: the judge's verdicts on the samples, (M, K).
+        log_prob: the judge's verdicts on the samples, (M, K); (M, 0) if no metric asks for them.
         own_log_prob: those of the extractor's own classes, (M, K'); the judge's if it has none.
         images: the samples.
         dataset: the data.

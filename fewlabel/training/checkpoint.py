@@ -216,9 +216,13 @@ class Checkpoints:
         for path in self._newest_first(kind):
             try:
                 content = _manifest(path)
-                if all(_hash(path / name) == value for name, value in content["sha256"].items()):
-                    yield int(content["step"]), path
-            except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
+                step, hashes = int(content["step"]), content["sha256"]
+                named = path.name == f"{kind}-{step:08d}"
+                if named and all(_hash(path / file) == value for file, value in hashes.items()):
+                    yield step, path
+            except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+                continue
+            except (ValueError, KeyError, TypeError, AttributeError):
                 continue
             except OSError as error:  # may pass: no reason to take it for damaged
                 raise TrainingError(

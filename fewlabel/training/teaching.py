@@ -6,14 +6,14 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from fewlabel.batch import UNLABELLED
 from fewlabel.classifier import NoisyClassifier
 from fewlabel.data import Dataset, Splits
+from fewlabel.data.cache import read_sealed, write_sealed
 from fewlabel.data.dataset import rows_at_once
-from fewlabel.files import replacing
+from fewlabel.errors import UserError
 from fewlabel.progress import Task, track
 from fewlabel.regular_file import regular
 from fewlabel.run import Run
@@ -26,6 +26,7 @@ from fewlabel.training.plan import Plan
 __all__ = ["beliefs", "labelled_by"]
 
 _MOST, _PIXELS = 512, 2**19  # examples, and their pixels, that are looked at together
+_NAME = "probabilities"
 _NEARLY_CLEAN = 0.1  # σ/σ_data at which a classifier is asked: inside its training
 
 
@@ -39,7 +40,8 @@ def beliefs(
 
     Args:
         planned: the configuration and the data.
-        folder: the run; what was found is kept in its teacher.safetensors.
+        folder: the run; what was found is kept in its teacher.safetensors, and found again if
+            that file is damaged.
         accelerator: the processes, of which one does the work.
         score: the run's own unconditional score model, if it has one.
 
@@ -47,17 +49,18 @@ def beliefs(
         (N, K) for the N examples of the dataset, 0 for those that do not train.
     """
     path = folder.path / "teacher.safetensors"
-    if accelerator.is_main_process and not path.exists():
+    if accelerator.is_main_process and read_sealed(path, _NAME) is None:
         splits = planned.splits
         y = torch.from_numpy(splits.training_labels(planned.dataset)[splits.train])
         known, q = y != UNLABELLED, torch.zeros(len(y), len(splits.class_names))
         if not known.all():
             q = _asked(planned, folder, accelerator.device, score)
         q[known] = torch.eye(q.shape[1])[y[known]]
-        with replacing(path) as temporary:
-            save_file({"probabilities": q.contiguous()}, temporary)
+        write_sealed(path, _NAME, q)
     accelerator.wait_for_everyone()
-    found = load_file(regular(path))["probabilities"]
+    found = read_sealed(regular(path), _NAME)
+    if found is None:
+        raise UserError(f"{path} cannot be read back: train on another disk, with another --out")
     everything = torch.zeros(len(planned.dataset), found.shape[1])
     everything[torch.from_numpy(planned.splits.train)] = found
     return everything

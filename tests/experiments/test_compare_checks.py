@@ -1,5 +1,6 @@
 """Comparisons that are refused, before anything is trained."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,15 +12,17 @@ import pytest
 from compare_cases import asked
 from PIL import Image
 
-from fewlabel.data import draw_splits, open_dataset
+from fewlabel.data import Dataset, Splits, draw_splits, open_dataset
 from fewlabel.errors import UserError
 from fewlabel.experiments import compare
-from fewlabel.experiments.compare import run_comparison
+from fewlabel.experiments.compare import Results, run_comparison
 from fewlabel.experiments.compare_cells import CellTask, Protocol, Row
 from fewlabel.experiments.compare_checks import checked
 from fewlabel.experiments.demo import run_demo
 from fewlabel.files import locked
+from fewlabel.metrics import classification_score, judge
 from fewlabel.run import Run
+from fewlabel.training.checkpoint import Checkpoints
 
 
 def test_the_score_model_of_a_comparison_is_the_same_from_every_folder(
@@ -134,6 +137,71 @@ def test_a_comparison_goes_on_with_the_labels_it_was_begun_with(
     listed.write_text("\n".join(["file", *names]))
     with pytest.raises(UserError, match=r"cg, few.csv labels, draw 0.* begun with other labels"):
         run_comparison(tmp_path / "out", asked(of_birds, ["cond"], ["few.csv"], draws=3))
+
+
+@pytest.mark.usefixtures("at_once", "weak_judges")
+def test_the_judge_is_trained_once_for_each_split_and_cas_once_for_each_report(
+    protocol: Protocol, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = birds(tmp_path / "birds", 25)
+    dataset, trained = open_dataset(data), []
+    splits = draw_splits(dataset, "all", 0)
+    assert dataset.files is not None
+    held_out = splits.validation[dataset.labels[splits.validation] >= 0]
+    ends = [*splits.labelled[[0, -1]], held_out[0]]
+    listed = tmp_path / "listed.csv"
+    listed.write_text("\n".join(["file", *(dataset.files[row] for row in ends)]))
+    usual = judge.train_classifier
+
+    def spied(dataset: Dataset, splits: Splits, checkpoints: Checkpoints, title: str, *rest, **of):
+        if checkpoints.newest() is None:
+            trained.append(title)
+        return usual(dataset, splits, checkpoints, title, *rest, **of)
+
+    monkeypatch.setattr(judge, "train_classifier", spied)
+    monkeypatch.setattr(classification_score, "train_classifier", spied)
+    metrics: Any = {"metrics": ("accuracy", "cas"), "scales": (1.0,), "per_class_to_choose": 10}
+    labels = ["all", "2/class", str(listed)]
+    asked_for = asked(replace(protocol, data=data, **metrics), ["cg"], labels)
+    results = run_comparison(tmp_path / "out", asked_for)
+    assert {row["split"] for row in results.rows} == {"validation", "report"}
+    assert Counter(trained) == {"judge": 2, "CAS classifier": 3}
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda lines: [*lines[:-1], lines[-1][:20]],
+        lambda lines: [lines[0], "", *lines[1:]],
+        lambda lines: [lines[0], "5", *lines[1:]],
+        lambda lines: [lines[0], lines[1].replace("method", "nethod")],
+        lambda lines: [lines[0], lines[1][:9] + "\udcff" + lines[1][9:]],
+    ],
+)
+def test_damaged_figures_are_refused_by_line(
+    protocol: Protocol, tmp_path: Path, damage: Callable[[list[str]], list[str]]
+) -> None:
+    """A task has several lines: which one a damaged line was of is not known."""
+    row = {"method": "cg", "labels": "all", "label_seed": 0, "seed": 0, "weight": None}
+    rows = [row | {"split": "report", "value": value} for value in (0.1, 0.2)]
+    path = tmp_path / "results.jsonl"
+    Results.open(tmp_path, protocol).add(rows)
+    assert Results.open(tmp_path, protocol).rows == rows
+    lines = damage(path.read_text().splitlines())
+    path.write_text("\n".join(lines), encoding="utf-8", errors="surrogateescape")
+    with pytest.raises(UserError, match=rf"{path}, line 2 is damaged: remove the file") as caught:
+        Results.open(tmp_path, protocol)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"", b'{"data": "dig', b"[1]", b"5", b"\xff{}"])
+def test_a_damaged_protocol_is_refused_by_its_path(
+    protocol: Protocol, tmp_path: Path, content: bytes
+) -> None:
+    path = tmp_path / "protocol.json"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=rf"{path} is damaged: choose another --out"):
+        Results.refuse_other(tmp_path, protocol)
 
 
 def test_a_comparison_is_refused_while_another_has_its_folder(
