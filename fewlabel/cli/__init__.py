@@ -86,7 +86,7 @@ def main() -> None:
     arguments = sys.argv[1:]
     debug = "--debug" in arguments
     command = typer.main.get_command(app)
-    arguments = [argument for argument in arguments if argument != "--debug"]
+    arguments = [_at_home(argument) for argument in arguments if argument != "--debug"]
     try:
         status = command.main(arguments, prog_name="fewlabel", standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
@@ -98,6 +98,13 @@ def main() -> None:
     if status == _INTERRUPTED:
         sys.exit(_complain("interrupted", 1))
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _at_home(argument: str) -> str:
+    """An argument such as --out=~/a with the home folder in it, which shells leave."""
+    option, equals, value = argument.partition("=")
+    at_home = option.startswith("--") and value.startswith("~")
+    return option + equals + os.path.expanduser(value) if at_home else argument
 
 
 def _explain(error: Exception) -> int:

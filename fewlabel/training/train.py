@@ -229,13 +229,14 @@ def _check_settings_of(folder: RunFolder, planned: Plan) -> None:
     if "size" not in differing:  # that alone makes it another dataset
         splits.check(planned.dataset, f"run folder {folder}")
     refuse_other(before, now, str(folder))
+    if set(differing) <= {"sigma_data"}:  # it follows from who trains
+        planned.splits.check_same(splits, str(folder))
     if differing:
         key = differing[0]
         raise UserError(
             f"{folder} is another run: there {key} is {before.get(key)}, now it is "
             f"{now.get(key)}; choose another --out, or the same settings to go on with it"
         )
-    planned.splits.check_same(splits, str(folder))
 
 
 def _train_stage(
