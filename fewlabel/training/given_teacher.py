@@ -100,7 +100,7 @@ def spread(features: NDArray[np.float32], labels: NDArray[np.int64], n_classes: 
 
 
 def _checked_run(folder: Path, dataset: Dataset, asked: Stage) -> str:
-    """A name for the weights by which a run teaches; an error if it cannot."""
+    """Check that a run can teach; a digest of the weights that do."""
     source = RunFolder(folder).read_config()
     teaches = find_method(source.method)
     classifier = bool(teaches.classifier) and asked == "classifier"
