@@ -234,8 +234,9 @@ class Config(Request):
     `precision` is that of the networks in training; None is bf16 on a GPU, float32 on a CPU. Where
     it is "bf16" they sample in bf16, too, and in float32 otherwise. With `compile` the frozen
     score model is compiled that a classifier is trained beside.
-    `teacher` is what labels the unlabelled, for methods that have a teacher: a run, a table of
-    probabilities, or the name of a vision model.
+    `score_from` is the run whose score model is used. `teacher` is what labels the unlabelled, for
+    methods that have a teacher: a run, a table of probabilities, or the name of a vision model.
+    `score_id` and `teacher_id` are digests of what they hold: they may move, but not change.
     `imported_from` is where the score model came from, if it was trained elsewhere: then the run
     has no data.
     """
@@ -249,7 +250,9 @@ class Config(Request):
     score: ScoreConfig
     classifier: ClassifierConfig
     score_from: str | None = None
+    score_id: str | None = None
     teacher: str | None = None
+    teacher_id: str | None = None
     imported_from: str | None = None
 
     @field_validator("precision", mode="before")

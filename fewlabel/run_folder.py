@@ -16,6 +16,7 @@ report.html          the page to look at
 import json
 import os
 import platform
+import re
 import subprocess
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -53,6 +54,9 @@ _IN_A_RECORD: dict[str, type | UnionType] = {
     "losses": dict,
     "validation": dict,
 }
+_OF_OTHERS = ("score_from", "teacher")
+_WHOLE = re.compile(r"(\w+:)?(/.*)", re.DOTALL)
+_FROM_FILE = re.compile(r"(\w+:)?(\.\.?/.*)", re.DOTALL)
 
 
 class RunFolder:
@@ -63,7 +67,7 @@ class RunFolder:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
+        self.path = Path(os.path.expanduser(path))
 
     def __str__(self) -> str:
         return str(self.path)
@@ -96,7 +100,14 @@ class RunFolder:
             self._write(config, {key: found[key] for key in _PROVENANCE if key in found})
 
     def _write(self, config: Config, provenance: Mapping[str, Any]) -> None:
-        text = config.to_yaml() + yaml.safe_dump(dict(provenance), sort_keys=False)
+        places = {
+            key: _from_file(value, self.path.resolve())
+            for key in _OF_OTHERS
+            if (value := getattr(config, key)) is not None
+        }
+        text = config.model_copy(update=places).to_yaml() + yaml.safe_dump(
+            dict(provenance), sort_keys=False
+        )
         write_text(self.path / "config.yaml", text)
 
     def _holds_splits(self) -> bool:
@@ -160,12 +171,27 @@ class RunFolder:
         checkpoints.report_damaged(best)
         return checkpoints.ema_weights(best)
 
+    def weights_id(self, stage: str) -> str | None:
+        """A name for the averaged weights of a stage, the same wherever they are copied to."""
+        best = self.read_config().fit(stage).patience is not None
+        return self.checkpoints(stage).identity(best)
+
     def is_finished(self, config: Config) -> bool:
         """Whether every stage is trained; a shared score model needs no training."""
         stages = methods.find_method(config.method).stages
         own = [s for s in stages if not (s == "score" and config.score_from)]
         done = all(self.checkpoints(s).is_finished(config.fit(s).steps) for s in own)
         return done and all(self.steps_done(stage) > 0 for stage in stages)
+
+    @property
+    def has_beliefs(self) -> bool:
+        """Whether its teacher was asked: teacher.safetensors is there."""
+        return self.beliefs.is_file()
+
+    @property
+    def beliefs(self) -> Path:
+        """teacher.safetensors."""
+        return self.path / "teacher.safetensors"
 
     @property
     def log(self) -> Path:
@@ -207,8 +233,28 @@ def _record(line: bytes) -> dict[str, Any] | None:
 
 
 def read_settings(path: Path) -> dict[str, Any]:
-    """The settings in a YAML file such as config.yaml, without the versions it was made with."""
-    return {key: value for key, value in read_yaml(path).items() if key not in _PROVENANCE}
+    """The settings in a YAML file such as config.yaml, without the versions it was made with.
+
+    The place of another run that begins with ``./`` or ``../`` is taken from the file's folder.
+    """
+    found = {key: value for key, value in read_yaml(path).items() if key not in _PROVENANCE}
+    for key in _OF_OTHERS:
+        place = _FROM_FILE.fullmatch(str(found.get(key)))
+        if place:
+            prefix, relative = place.groups("")
+            found[key] = prefix + str((path.parent.resolve() / relative).resolve())
+    return found
+
+
+def _from_file(place: str, folder: Path) -> str:
+    """A place as config.yaml in a folder has it: from there, if both lie in the same folder.
+
+    The folders of a comparison, or of a project, can then be moved together.
+    """
+    whole = _WHOLE.fullmatch(place)
+    if whole and (path := Path(whole[2])).parent in folder.parents:
+        return (whole[1] or "") + os.path.relpath(path, folder)
+    return place
 
 
 def _versions() -> dict[str, str]:
@@ -263,8 +309,20 @@ def summary(folder: RunFolder) -> dict[str, Any]:
         "best": {stage: figures for stage, figures in best.items() if figures},
         "seconds": {stage: round(folder.seconds(stage), 1) for stage in stages},
         "score_from": config.score_from,
+        "score_id": config.score_id,
+        "score_source": _score_source(config),
         "imported_from": config.imported_from,
     }
+
+
+def _score_source(config: Config) -> str | None:
+    """What is now where the score model was taken from; the run has its own copy."""
+    if config.score_from is None:
+        return None
+    source = RunFolder(config.score_from)
+    if not source.exists:
+        return "no longer there"
+    return "there" if source.weights_id("score") == config.score_id else "another model is there"
 
 
 def _last_validation(records: list[dict[str, Any]], stage: str) -> dict[str, float]:

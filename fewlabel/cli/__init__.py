@@ -105,7 +105,7 @@ def _run(arguments: list[str]) -> int:
     """Run a command; the exit status."""
     debug = "--debug" in arguments
     command = typer.main.get_command(app)
-    arguments = [argument for argument in arguments if argument != "--debug"]
+    arguments = [_at_home(argument) for argument in arguments if argument != "--debug"]
     try:
         status = command.main(arguments, prog_name="fewlabel", standalone_mode=False)
         sys.stdout.flush()
@@ -136,6 +136,13 @@ def _unwinding() -> Iterator[None]:
     finally:
         for number in ours:
             signal.signal(number, signal.SIG_DFL)
+
+
+def _at_home(argument: str) -> str:
+    """An argument such as --out=~/a with the home folder in it, which shells leave."""
+    option, equals, value = argument.partition("=")
+    at_home = option.startswith("--") and value.startswith("~")
+    return option + equals + os.path.expanduser(value) if at_home else argument
 
 
 def _explain(error: Exception) -> int:

@@ -18,6 +18,8 @@ def info(run: RunPath, as_json: Json = False) -> None:
     if as_json:
         print_json(document)
         return
+    if document["score_from"]:
+        document["score_from"] += f" ({document.pop('score_source')})"
     for key, value in document.items():
         if value is not None:
             say(f"{key:<12} {_readable(value)}")

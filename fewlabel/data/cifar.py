@@ -166,7 +166,9 @@ def _checked(path: Path, pixels: NDArray[np.uint8], labels: Any, layout: _Layout
     plain = isinstance(labels, np.ndarray) or (
         isinstance(labels, list) and all(isinstance(label, int) for label in labels)
     )
-    known = np.asarray(labels) if plain else np.empty(0)  # a nested list may unfold for ever
+    known: NDArray = (
+        np.asarray(labels) if plain else np.empty(0)
+    )  # a nested list may unfold for ever
     if known.shape != (len(pixels),) or known.dtype.kind not in "iu":
         raise UserError(f"{path}: its labels are not one integer an image: fetch it again")
     integers = signed(known)

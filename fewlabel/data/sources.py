@@ -67,7 +67,7 @@ def absolute(data: str | os.PathLike[str]) -> str:
     if prefix:
         return f"{prefix}:{Path(path).resolve()}" if Path(path).exists() else text
     builtin = isinstance(data, str) and text in BUILTIN
-    return str(Path(text).resolve()) if Path(text).exists() and not builtin else text
+    return str(Path(path).resolve()) if Path(path).exists() and not builtin else text
 
 
 def is_missing(data: str) -> bool:
@@ -96,9 +96,10 @@ def refuse_inside(data: str | os.PathLike[str], out: str | os.PathLike[str]) -> 
 
 
 def _form_of(data: str) -> tuple[str, str]:
-    """The prefix and the path, or ("", data) if there is no prefix."""
+    """The prefix and the path, or ("", data) if there is no prefix; ``~`` is the home."""
     prefix, colon, path = data.partition(":")
-    return (prefix, path) if colon and prefix in FORMS else ("", data)
+    found = (prefix, path) if colon and prefix in FORMS else ("", data)
+    return found[0], os.path.expanduser(found[1])
 
 
 def open_dataset(
@@ -124,11 +125,11 @@ def open_dataset(
         return open_hub(path, size, progress, strict)
     if prefix:
         return _open_files(prefix, path, size)
-    if not data or not Path(data).exists():
+    if not path or not Path(path).exists():
         raise UserError(_not_found(os.fspath(data)))
-    if Path(data).suffix == ".npz":
-        return open_npz(Path(data), size)
-    return open_folder(data, size, progress, strict)
+    if Path(path).suffix == ".npz":
+        return open_npz(Path(path), size)
+    return open_folder(path, size, progress, strict)
 
 
 def _open_files(prefix: str, path: str, size: int | None) -> Dataset:

@@ -258,11 +258,12 @@ def draw_splits(dataset: Dataset, labels: str, seed: int, before: Splits | None 
     sides, spec = hold_out(dataset, before.sides if before else None), labels.strip()
     if is_table(spec):
         labelled = listed_in_csv(dataset, Path(spec).expanduser())
+        _check_own_test(dataset, labelled, spec)
         _check_every_class(dataset, labelled, spec)
         copies = np.isin(dataset.contents, dataset.contents[labelled])
         if dataset.test is not None:
             copies[dataset.test] = False
-        sides[copies] = sides[labelled] = TRAIN
+        sides[copies] = TRAIN
     else:
         train = np.flatnonzero(sides == TRAIN)
         _check_every_class(dataset, train, spec)
@@ -281,6 +282,18 @@ def draw_splits(dataset: Dataset, labels: str, seed: int, before: Splits | None 
         contents=dataset.contents,
         given=dataset.given,
     )
+
+
+def _check_own_test(dataset: Dataset, labelled: NDArray[np.int64], spec: str) -> None:
+    """Refuse to train on the source's own test part."""
+    listed = np.intersect1d(labelled, () if dataset.test is None else dataset.test)
+    if len(listed):
+        row = int(listed[0])
+        named = dataset.files[row] if dataset.files else f"row {row}"
+        raise UserError(
+            f"{spec} lists {len(listed)} examples of the test part of {dataset.name}, such as "
+            f"{named}, which never trains: remove their lines"
+        )
 
 
 def _check_every_class(dataset: Dataset, indices: NDArray[np.int64], spec: str) -> None:

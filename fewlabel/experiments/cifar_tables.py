@@ -14,6 +14,7 @@ from fewlabel.experiments.compare import run_comparison
 from fewlabel.experiments.compare_cells import Cell, CellTask, Row, perform
 from fewlabel.experiments.compare_results import refuse_nothing, write_results
 from fewlabel.experiments.compare_tables import averaged
+from fewlabel.experiments.document import write_document
 from fewlabel.experiments.grid import Grid, grid
 from fewlabel.files import write_json, write_text
 from fewlabel.metrics.intervals import Estimate
@@ -81,7 +82,7 @@ def reproduce_cifar10_dlsm(
         if row["method"] == method
     ]
     write_text(out / "table.md", to_markdown(_table(rows, extractor)))
-    return _kept(out, document | {"rows": rows})
+    return write_document(out, document | {"rows": rows}, ("report",))
 
 
 def reproduce_cifar10_few_labels(
@@ -103,7 +104,7 @@ def reproduce_cifar10_few_labels(
     """
     document = _compared(out, grid(data, RECIPE, scale_down, extractor=extractor))
     rows = [row | {"published": None} for row in document["rows"]]
-    return _kept(out, document | {"rows": rows})
+    return write_document(out, document | {"rows": rows}, ("report",))
 
 
 def _compared(out: Path, asked: Grid) -> dict[str, Any]:
@@ -113,7 +114,8 @@ def _compared(out: Path, asked: Grid) -> dict[str, Any]:
     refuse_nothing(written)
     rows = _overall(row for row in results.rows if row["split"] == "report")
     told = [_told(row) for row in averaged(rows)]
-    return {"rows": told, "report": written["report"], "failed": written["failed"]}
+    report = Path(written["report"]).name
+    return {"rows": told, "report": report, "failed": written["failed"]}
 
 
 def _scaled(out: Path, asked: Grid) -> list[Row]:
@@ -162,8 +164,3 @@ def _table(rows: Sequence[Row], extractor: str) -> Comparison:
         )
     caption = "CIFAR-10, all labels; published: Chao et al. 2022. 95 % intervals over samples."
     return Comparison(caption, "method", columns, entries, remarks=remarks)
-
-
-def _kept(out: Path, document: dict[str, Any]) -> dict[str, Any]:
-    write_json(out / "table.json", document)
-    return document

@@ -15,12 +15,12 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import product
 from pathlib import Path
 from traceback import format_exception
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import torch
 
@@ -41,9 +41,10 @@ from fewlabel.experiments.compare_cells import (
     candidates,
     cell_of,
     chosen,
+    labels_of_cell,
     perform,
 )
-from fewlabel.experiments.compare_checks import checked
+from fewlabel.experiments.compare_checks import check_same, checked, plain, protocol_in
 from fewlabel.experiments.grid import Grid
 from fewlabel.files import append_line, check_free, locked, write_json, write_text
 from fewlabel.methods import METHODS
@@ -84,11 +85,12 @@ class Results:
         Raises:
             UserError: if the folder holds another comparison, or its files are damaged.
         """
-        path = out / "protocol.json"
         cls.refuse_other(out, protocol)
-        if not path.exists():
+        path, before = out / "protocol.json", protocol_in(out)
+        told = {key: value for key, value in plain(protocol).items() if value is not None}
+        if before is None or before | told != before:  # what it names may have moved
             out.mkdir(parents=True, exist_ok=True)
-            write_json(path, asdict(protocol))
+            write_json(path, before | told if before else plain(protocol))
         return cls(out, list(_read_rows(out / "results.jsonl")))
 
     @staticmethod
@@ -100,14 +102,7 @@ class Results:
         """
         check_free(out, "protocol.json", "comparison")
         refuse_inside(protocol.data, out)
-        path, now = out / "protocol.json", json.loads(json.dumps(asdict(protocol)))
-        before = _read_protocol(path) if path.exists() else now
-        for key in now:
-            if before.get(key) != now[key]:
-                raise UserError(
-                    f"{out} is another comparison: there {key} is {before.get(key)}, now it "
-                    f"is {now[key]}; choose another --out, or the same settings to go on"
-                )
+        check_same(out, protocol)
 
     def add(self, rows: Iterable[Row]) -> None:
         """Keep the figures of a task, all or none."""
@@ -139,13 +134,6 @@ class Results:
     def _sort(self, rows: Iterable[Row]) -> None:
         for row in rows:
             self._of.setdefault((cell_of(row), row["split"]), []).append(row)
-
-
-def _read_protocol(path: Path) -> dict[str, Any]:
-    try:
-        return dict(json.loads(regular(path).read_text(encoding="utf-8")))
-    except (ValueError, TypeError, RecursionError) as error:
-        raise UserError(f"{path} is damaged: choose another --out") from error
 
 
 def _read_rows(path: Path) -> Iterator[Row]:
@@ -190,14 +178,15 @@ def _compared(out: Path, asked: Grid, jobs: int) -> Results:
     amounts = []
     for amount in asked.labels:
         splits = draw_splits(labelled_by_csv(dataset, amount), amount, Cell.label_seed)
-        _check_same(results, amount, splits)
-        groups = [candidates(Cell(m, amount), splits.labelled_share) for m in asked.methods]
+        labels = labels_of_cell(amount)
+        _check_same(results, labels, splits)
+        groups = [candidates(Cell(m, labels), splits.labelled_share) for m in asked.methods]
         amounts.append(Amount(groups, asked.repeats(amount)))
     score = _shared_score(out, protocol, asked.methods)
     _train_judges(dataset, asked, score)
     _free_gpu()
     total = sum(amount.n_tasks for amount in amounts)
-    work = partial(perform, protocol=protocol, out=out, score=score)
+    work = partial(perform, protocol=protocol, out=out, score=score, tables=asked.tables)
     with (
         track("comparison") as progress,
         _Workers(results, work, jobs, progress, total) as workers,
@@ -223,12 +212,12 @@ def _free_gpu() -> None:
         torch.cuda.empty_cache()
 
 
-def _check_same(results: Results, amount: str, splits: Splits) -> None:
+def _check_same(results: Results, labels: str, splits: Splits) -> None:
     """Refuse to go on with a comparison whose data, or the labels in a CSV, are others now."""
     cells = dict.fromkeys(cell_of(row) for row in results.rows)
     for cell in cells:
         folder = RunFolder(results.out / "runs" / cell.folder)
-        if (cell.labels, cell.label_seed) == (amount, splits.seed) and folder.exists:
+        if (cell.labels, cell.label_seed) == (labels, splits.seed) and folder.exists:
             before = folder.read_splits()
             splits.check_same(before, f"{cell} in {results.out}")
             return

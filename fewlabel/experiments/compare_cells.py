@@ -14,6 +14,7 @@ from typing import Any, Literal
 import torch
 
 from fewlabel.calibration import reliability
+from fewlabel.data.table import is_table
 from fewlabel.methods import METHODS, find_method
 from fewlabel.metrics.intervals import Estimate, batch_means, proportion
 from fewlabel.metrics.judge import held_out
@@ -25,7 +26,17 @@ from fewlabel.training.given_teacher import FEATURES
 from fewlabel.training.train import train
 from fewlabel.training.validation import spread_out
 
-__all__ = ["Cell", "CellTask", "Protocol", "Row", "candidates", "chosen", "perform", "tuned"]
+__all__ = [
+    "Cell",
+    "CellTask",
+    "Protocol",
+    "Row",
+    "candidates",
+    "chosen",
+    "labels_of_cell",
+    "perform",
+    "tuned",
+]
 
 Row = dict[str, Any]
 Split = Literal["validation", "report"]
@@ -64,6 +75,10 @@ class Protocol:
         extractor: whose features are compared, see `evaluate`.
         recipe: published settings, a name in `fewlabel.recipes.RECIPES`.
         scale_down: whether they are those of its small form.
+        data_id: the fingerprint of the data.
+        score_id: a digest of the score model of `score`.
+        teacher_id: a digest of what `teacher` holds.
+        extractor_id: the key of the extractor, unless it is the judge.
     """
 
     data: str
@@ -81,6 +96,10 @@ class Protocol:
     extractor: str = "judge"
     recipe: str | None = None
     scale_down: bool = False
+    data_id: str | None = None
+    score_id: str | None = None
+    teacher_id: str | None = None
+    extractor_id: str | None = None
 
     def teacher_of(self, method: str) -> str | None:
         """The teacher of a method, if one was named and it takes one."""
@@ -104,7 +123,8 @@ class Cell:
 
     Attributes:
         method: a name in `METHODS`.
-        labels: which labels may be used, as `train` takes them.
+        labels: which labels may be used: an amount as `train` takes it, or the name of a CSV,
+            wherever that is.
         label_seed: the seed of the draw of labels.
         seed: the seed of weights, order and noise.
         weight: λ, the value of the setting that is tuned; None if there is none, or for the share
@@ -128,6 +148,11 @@ class Cell:
         weight = "" if self.weight is None else f", λ {self.weight:g}"
         repeat = f"draw {self.label_seed}, seed {self.seed}"
         return f"{self.method}, {self.labels} labels, {repeat}{weight}"
+
+
+def labels_of_cell(asked: str) -> str:
+    """The labels of a cell for those that were asked for: of a CSV its name, for it may move."""
+    return Path(asked).name if is_table(asked) else asked
 
 
 @dataclass(frozen=True)
@@ -194,7 +219,13 @@ def cell_of(row: Mapping[str, Any]) -> Cell:
     return Cell(*(row[key] for key in ("method", "labels", "label_seed", "seed", "weight")))
 
 
-def perform(task: CellTask, protocol: Protocol, out: Path, score: str | None) -> list[Row]:
+def perform(
+    task: CellTask,
+    protocol: Protocol,
+    out: Path,
+    score: str | None,
+    tables: Mapping[str, str] | None = None,
+) -> list[Row]:
     """Train the cell of a task if it is not, and judge its samples.
 
     Args:
@@ -202,12 +233,14 @@ def perform(task: CellTask, protocol: Protocol, out: Path, score: str | None) ->
         protocol: what holds for every cell.
         out: the folder of the comparison.
         score: the run whose unconditional score model is used where a method needs one.
+        tables: where the CSVs of labels are, by their names.
 
     Returns:
         Rows as `evaluate --json` has them, with the keys of the cell, "split" and "n_labels", and
         "warnings" where a reported figure rests on too little.
     """
-    run = _trained(task.cell, protocol, out, score)
+    labels = (tables or {}).get(task.cell.labels, task.cell.labels)
+    run = _trained(task.cell, labels, protocol, out, score)
     reported = task.split == "report"
     report = run.evaluate(
         protocol.metrics if reported else METRICS_TO_CHOOSE,
@@ -239,7 +272,7 @@ def perform(task: CellTask, protocol: Protocol, out: Path, score: str | None) ->
     return [keys | figure for figure in figures]
 
 
-def _trained(cell: Cell, protocol: Protocol, out: Path, score: str | None) -> Run:
+def _trained(cell: Cell, labels: str, protocol: Protocol, out: Path, score: str | None) -> Run:
     method, setting = find_method(cell.method), tuned(cell.method)
     settings = protocol.settings
     overrides = [*protocol.overrides, f"label_seed={cell.label_seed}"]
@@ -250,7 +283,7 @@ def _trained(cell: Cell, protocol: Protocol, out: Path, score: str | None) -> Ru
         protocol.data,
         out=out / "runs" / cell.folder,
         method=cell.method,
-        labels=cell.labels,
+        labels=labels,
         score=score if method.shares_score else None,
         teacher=protocol.teacher_of(cell.method) or features,
         seed=cell.seed,

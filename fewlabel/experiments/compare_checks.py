@@ -1,21 +1,33 @@
 """What is refused of a comparison before anything is trained."""
 
+import json
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from fewlabel import guidance, launched, samplers
 from fewlabel.data import absolute
+from fewlabel.data.table import is_table
 from fewlabel.errors import UserError
 from fewlabel.experiments.compare_cells import METRICS_TO_CHOOSE, Protocol
 from fewlabel.experiments.grid import Grid
 from fewlabel.methods import DEFAULT, find_method
 from fewlabel.metrics.evaluate import check_data, check_numbers
 from fewlabel.metrics.extractors import find_extractor
+from fewlabel.regular_file import regular
+from fewlabel.run_folder import RunFolder
 from fewlabel.training.plan import Plan, plan
 from fewlabel.training.stages import check_settings
 
-__all__ = ["checked", "planned_cell", "refuse_overrides"]
+__all__ = [
+    "check_same",
+    "checked",
+    "plain",
+    "planned_cell",
+    "protocol_in",
+    "refuse_overrides",
+]
 
 _OPTIONS = {
     "data": "DATA",
@@ -46,6 +58,8 @@ def checked(asked: Grid) -> Grid:
     for listed, option in ((methods, "--methods"), (labels, "--labels")):
         if len(set(listed)) < max(1, len(listed)):
             raise UserError(f"{option} {','.join(listed)}: give each once, and at least one")
+    if len(asked.tables) < sum(map(is_table, labels)):
+        raise UserError(f"--labels {','.join(labels)}: files of the same name; rename one")
     for method in methods:
         find_method(method)
     refuse_overrides(protocol.overrides, _OPTIONS)
@@ -57,17 +71,73 @@ def checked(asked: Grid) -> Grid:
         data = planned.dataset, planned.splits
         check_data(METRICS_TO_CHOOSE, *data, "validation")
         check_data(protocol.metrics, *data, "report")
-    if protocol.extractor != "judge":
-        find_extractor(protocol.extractor, plans[0].dataset)
-    teacher = next((p.config.teacher for p in plans if p.config.teacher), None)
-    if protocol.teacher and not teacher:
+    judged = protocol.extractor == "judge"
+    extractor = None if judged else find_extractor(protocol.extractor, plans[0].dataset).key
+    taught = next((p.config for p in plans if p.config.teacher), None)
+    if protocol.teacher and not taught:
         raise UserError(
             f"--teacher {protocol.teacher}: none of {', '.join(methods)} takes one; leave it out, "
             f"or add {DEFAULT} to --methods"
         )
-    score = str(Path(protocol.score).resolve()) if protocol.score is not None else None
-    whole = replace(protocol, data=absolute(protocol.data), score=score, teacher=teacher)
+    score = RunFolder(protocol.score) if protocol.score is not None else None
+    whole = replace(
+        protocol,
+        data=absolute(protocol.data),
+        data_id=plans[0].dataset.fingerprint,
+        score=str(score.path.resolve()) if score else None,
+        score_id=score.weights_id("score") if score else None,
+        teacher=taught.teacher if taught else None,
+        teacher_id=taught.teacher_id if taught else None,
+        extractor_id=extractor,
+    )
     return replace(asked, protocol=whole)
+
+
+def plain(protocol: Protocol) -> dict[str, Any]:
+    """A protocol as it is read back."""
+    return dict(json.loads(json.dumps(asdict(protocol))))
+
+
+def protocol_in(out: Path) -> dict[str, Any] | None:
+    """What a comparison was begun with; None if there is none in the folder.
+
+    Raises:
+        UserError: if the file is damaged.
+    """
+    path = out / "protocol.json"
+    if not path.exists():
+        return None
+    try:
+        return dict(json.loads(regular(path).read_text(encoding="utf-8")))
+    except UserError:
+        raise
+    except (ValueError, TypeError, RecursionError) as error:
+        raise UserError(f"{path} is damaged: choose another --out") from error
+
+
+def check_same(out: Path, protocol: Protocol) -> None:
+    """Refuse to go on with a comparison by another protocol.
+
+    What it names is known by what it holds, where that was noted, not by its place.
+
+    Args:
+        out: the folder.
+        protocol: what is asked for.
+
+    Raises:
+        UserError: for the first thing that is another.
+    """
+    now = plain(protocol)
+    before = protocol_in(out) or now
+    known = [k for k in now if before.get(f"{k}_id") and now.get(f"{k}_id")]
+    compared = {k: before.get(k) == now[k] for k in now if k not in known and k[-3:] != "_id"}
+    compared |= {k: before[f"{k}_id"] == now[f"{k}_id"] for k in known}  # size tells of the data
+    for key in [key for key, same in compared.items() if not same]:
+        also = ", where something else is than before" * (before.get(key) == now[key])
+        raise UserError(
+            f"{out} is another comparison: there {key} is {before.get(key)}, now it is "
+            f"{now[key]}{also}; choose another --out, or the same settings to go on"
+        )
 
 
 def refuse_overrides(overrides: Iterable[str], options: Mapping[str, str]) -> None:

@@ -11,7 +11,7 @@ import torch
 from fewlabel.calibration import Reliability
 from fewlabel.errors import TrainingError
 from fewlabel.experiments.compare import Results
-from fewlabel.experiments.compare_cells import Cell, Protocol, Row, cell_of
+from fewlabel.experiments.compare_cells import Cell, Protocol, Row, cell_of, labels_of_cell
 from fewlabel.experiments.compare_tables import (
     LEVEL,
     OF_CLASSIFIERS,
@@ -52,7 +52,7 @@ def write_results(results: Results, asked: Grid) -> dict[str, Any]:
     for amount in asked.labels:
         repeats = asked.repeats(amount)
         for method in asked.methods:
-            shown += _counted(results, amount, method, repeats)
+            shown += _counted(results, labels_of_cell(amount), method, repeats)
     reported = averaged(row for row in shown if row["split"] == "report")
     table = table_of(shown, reported, results.failed, protocol)
     paired = differences((r for r in shown if r["split"] == "report"), protocol.metrics)

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 
 from fewlabel.experiments.compare_checks import refuse_overrides
-from fewlabel.files import check_free, write_json
+from fewlabel.experiments.document import write_document
+from fewlabel.files import check_free
 from fewlabel.methods import DEFAULT
 from fewlabel.metrics.evaluate import check_data
 from fewlabel.metrics.intervals import Estimate
@@ -69,7 +70,7 @@ def run_demo(
         size: side of the images; None for the data's own, at most 64.
 
     Returns:
-        The document of table.json.
+        The document of table.json, with whole paths.
 
     Raises:
         UserError: for wrong input, before anything is trained.
@@ -108,8 +109,8 @@ def run_demo(
     document = {
         "rows": [row for method, report in reports.items() for row in _rows(method, report)],
         "seconds": seconds,
-        "report": str(out / "report.html"),
-        "grid": str(grid),
+        "report": "report.html",
+        "grid": grid.name,
         "validation": sweep,
         "next": _next_commands(),
     }
@@ -117,8 +118,7 @@ def run_demo(
     again += ["--size", str(size)] if size is not None else []
     again += [word for override in overrides for word in ("--set", override)]
     write_page(out / "report.html", _page(runs, scales, reports, out, shlex.join(again), seconds))
-    write_json(out / "table.json", document)
-    return document
+    return write_document(out, document, ("report", "grid"))
 
 
 def _rows(method: str, report: Report) -> list[dict[str, Any]]:

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from fewlabel.calibration import Reliability, reliability
 from fewlabel.experiments.dlsm_moons_paper import PAPER, PROCESS, PaperEffort, paper_entries
+from fewlabel.experiments.document import write_document
 from fewlabel.experiments.moons import (
     Entry,
     class_probabilities,
@@ -28,7 +29,7 @@ from fewlabel.experiments.moons import (
     moons_mixture,
     training_settings,
 )
-from fewlabel.files import write_json, write_text
+from fewlabel.files import write_text
 from fewlabel.metrics.precision_recall import prdc
 from fewlabel.metrics.score_error import (
     Fields,
@@ -195,7 +196,7 @@ def _measured(
         "rows": rows,
         "by_noise": by_noise + _calibration_rows(diagrams),
         "protocol": _protocol(effort) | facts,
-        "figure": str(out / "moons.png"),
+        "figure": "moons.png",
         "seconds": round(time.monotonic() - began, 1),
     }
     data = [mixture.means[mixture.classes == y] for y in range(2)]
@@ -210,9 +211,8 @@ def _measured(
         note="all labels",
     )
     moons_overview(overview, out / "moons.png")
-    write_json(out / "table.json", document)
     write_text(out / "table.md", _markdown(document))
-    return document
+    return write_document(out, document, ("figure",))
 
 
 def _grid_rows(name: str, estimated: list[Fields], exact: list[Fields]) -> list[Row]:

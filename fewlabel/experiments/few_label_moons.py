@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from fewlabel.calibration import Reliability, ece, reliability
+from fewlabel.experiments.document import write_document
 from fewlabel.experiments.moons import (
     Entry,
     class_probabilities,
@@ -26,7 +27,7 @@ from fewlabel.experiments.moons import (
     moons_mixture,
     training_settings,
 )
-from fewlabel.files import write_json, write_text
+from fewlabel.files import write_text
 from fewlabel.methods import METHODS
 from fewlabel.metrics.intervals import Estimate, over_seeds
 from fewlabel.metrics.score_error import (
@@ -176,13 +177,12 @@ def reproduce_few_label_moons(out: Path, effort: Effort = Effort()) -> dict[str,
         "by_noise": _by_noise(shown),
         "bayes_accuracy": {f"{level.sigma:g}": level.bayes_accuracy for level in levels},
         "protocol": _protocol(effort),
-        "figure": str(out / "moons.png"),
+        "figure": "moons.png",
         "seconds": round(time.monotonic() - began, 1),
     }
     moons_overview(_overview(shown, levels, mixture, summary, effort), out / "moons.png")
-    write_json(out / "table.json", document)
     write_text(out / "table.md", _markdown(document, summary, effort))
-    return document
+    return write_document(out, document, ("figure",))
 
 
 def _keep(

@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from fewlabel.data.labels import is_drawn
+from fewlabel.data.table import is_table
 from fewlabel.errors import UserError
 from fewlabel.experiments.compare_cells import Protocol
 from fewlabel.recipes import NO_RECIPE, find_recipe
@@ -32,6 +34,12 @@ class Grid:
     labels: tuple[str, ...] = _LABELS
     seeds: int = 1
     draws: int | None = None
+
+    @property
+    def tables(self) -> dict[str, str]:
+        """The whole path of each CSV of labels, by the name that its cells have."""
+        tables = [Path(text).expanduser() for text in self.labels if is_table(text)]
+        return {path.name: str(path.resolve()) for path in tables}
 
     def repeats(self, labels: str) -> list[tuple[int, int]]:
         """Seeds of the draw of labels and of training; labels that are not drawn have one draw."""

@@ -9,7 +9,6 @@ falls: that needs no held-out label, and holds for a dozen labels as for many th
 """
 
 import math
-import tempfile
 from contextlib import ExitStack
 from dataclasses import astuple, dataclass, replace
 from functools import cached_property
@@ -30,14 +29,14 @@ from fewlabel.data.cache import keep_facts, kept_facts, note_not_kept
 from fewlabel.data.dataset import fingerprint_of, rows_at_once, rows_key
 from fewlabel.errors import TrainingError, UserError
 from fewlabel.extractors.extractor import in_parts
-from fewlabel.files import locked
+from fewlabel.files import locked, scratch_folder
 from fewlabel.metrics.accuracy import generation_hits
 from fewlabel.metrics.intervals import Estimate, proportion
 from fewlabel.networks.convolutional import ConvClassifier
 from fewlabel.networks.perceptron import Perceptron
 from fewlabel.networks.weights_key import weights_key
 from fewlabel.progress import track
-from fewlabel.randomness import seeded
+from fewlabel.randomness import seed_of, seeded
 from fewlabel.training.best import Best
 from fewlabel.training.checkpoint import Checkpoints
 from fewlabel.training.loop import fit
@@ -126,7 +125,7 @@ def train_judge(
             held.enter_context(locked(folder, patient=True))
         except (UserError, TrainingError) as error:
             note_not_kept("the judge is", error)
-            own = Path(held.enter_context(tempfile.TemporaryDirectory()))
+            own = held.enter_context(scratch_folder())
             _not_kept[wanted.key, device] = wanted.made(own)
             return _not_kept[wanted.key, device]
         return wanted.kept(folder) or wanted.made(folder)
@@ -215,6 +214,7 @@ def train_classifier(
             one, and then the CPU.
     """
     sigma_data = dataset.spread(splits.train)
+    seed = seed_of(title, seed)
     with seeded(seed):
         network = _network(dataset.shape, dataset.n_classes)
     model = NoisyClassifier(

@@ -33,6 +33,7 @@ from fewlabel.training.ema import Ema
 __all__ = ["Checkpoints", "TrainingState"]
 
 _KEPT = 2  # if the newest is damaged, the one before it serves
+_DIGITS = 32  # of an identity
 _SCALE = ("scale", "_growth_tracker")  # what changes in a scaler
 
 
@@ -182,6 +183,17 @@ class Checkpoints:
         if found is None:
             raise UserError(f"{self.folder} has no whole checkpoint; train the run first")
         return load_file(found[1] / "ema.safetensors")
+
+    def identity(self, best: bool = False) -> str | None:
+        """A name for what `ema_weights` gives, the same in every copy; None if there is nothing.
+
+        Args:
+            best: whether the weights of the best validation are wanted.
+        """
+        found = (self.best() if best else None) or self.newest()
+        if found is None:
+            return None
+        return str(_manifest(found[1])["sha256"]["ema.safetensors"])[:_DIGITS]
 
     def report_damaged(self, best: bool = False) -> None:
         """Say on standard error which checkpoints cannot be used, and what is used instead.

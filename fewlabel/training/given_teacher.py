@@ -1,5 +1,6 @@
 """A teacher that the user names: a run, a table of probabilities, or a vision model."""
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from fewlabel.progress import track
 from fewlabel.run_folder import RunFolder
 from fewlabel.teachers import half_whitened, spread_labels
 
-__all__ = ["FEATURES", "is_run", "probabilities_from", "resolved", "spread"]
+__all__ = ["FEATURES", "is_run", "is_there", "probabilities_from", "resolved", "spread"]
 
 FEATURES = "features:"
 """What stands before a run of which the score model's features alone are used."""
@@ -31,8 +32,19 @@ def is_run(source: str) -> bool:
     return not (is_table(source) or is_named(source))
 
 
-def resolved(source: str, method: str, dataset: Dataset, splits: Splits) -> str:
-    """The whole path or name of a teacher that can teach these data.
+def is_there(source: str) -> bool:
+    """Whether a teacher that is a file or a folder is at its place; names on the hub are."""
+    if is_named(source):
+        kind, _, path = source.partition(":")
+        on_hub = kind == "transformers" and not path.startswith(("/", ".", "~"))
+        return on_hub or Path(path).expanduser().exists()
+    if is_table(source):
+        return Path(source).expanduser().exists()
+    return RunFolder(source.removeprefix(FEATURES)).exists
+
+
+def resolved(source: str, method: str, dataset: Dataset, splits: Splits) -> tuple[str, str]:
+    """A teacher that can teach these data: its whole path or name, and a digest of what it holds.
 
     Raises:
         UserError: if it cannot, or the method takes none.
@@ -44,18 +56,18 @@ def resolved(source: str, method: str, dataset: Dataset, splits: Splits) -> str:
         )
     kind, _, rest = source.partition(":")
     if is_named(source):
-        named_extractor(source, dataset)
+        key = named_extractor(source, dataset).key
         here = Path(rest).expanduser()
-        return f"{kind}:{here.resolve()}" if here.exists() else source
+        return f"{kind}:{here.resolve()}" if here.exists() else source, key
     if is_table(source):
-        probabilities_of(dataset, splits.indices("unlabelled"), Path(source).expanduser())
-    elif source.startswith(FEATURES):
+        table = Path(source).expanduser().resolve()
+        probabilities_of(dataset, splits.indices("unlabelled"), table)
+        return str(table), hashlib.blake2b(table.read_bytes(), digest_size=16).hexdigest()
+    if source.startswith(FEATURES):
         folder = Path(rest).expanduser()
-        _check_run(folder, dataset, asked="score")
-        return f"{FEATURES}{folder.resolve()}"
-    else:
-        _check_run(Path(source).expanduser(), dataset, asked="classifier")
-    return str(Path(source).expanduser().resolve())
+        return f"{FEATURES}{folder.resolve()}", _checked_run(folder, dataset, asked="score")
+    folder = Path(source).expanduser()
+    return str(folder.resolve()), _checked_run(folder, dataset, asked="classifier")
 
 
 def probabilities_from(
@@ -88,7 +100,8 @@ def spread(features: NDArray[np.float32], labels: NDArray[np.int64], n_classes: 
         return torch.from_numpy(spread_labels(features, labels, n_classes, task))
 
 
-def _check_run(folder: Path, dataset: Dataset, asked: Stage) -> None:
+def _checked_run(folder: Path, dataset: Dataset, asked: Stage) -> str:
+    """Check that a run can teach; a digest of the weights that do."""
     source = RunFolder(folder).read_config()
     teaches = find_method(source.method)
     classifier = bool(teaches.classifier) and asked == "classifier"
@@ -109,3 +122,4 @@ def _check_run(folder: Path, dataset: Dataset, asked: Stage) -> None:
             f"the teacher {folder} knows the classes {', '.join(names)}, {dataset.name} has "
             f"{', '.join(dataset.class_names)}; give another run"
         )
+    return str(RunFolder(folder).weights_id(needed))

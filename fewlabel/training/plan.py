@@ -24,7 +24,7 @@ from fewlabel.errors import UserError
 from fewlabel.progress import tell, track
 from fewlabel.recipes import NO_RECIPE, find_recipe, merged
 from fewlabel.run_folder import RunFolder, read_settings
-from fewlabel.training import given_teacher
+from fewlabel.training import origins
 
 __all__ = ["Plan", "flat", "plan"]
 
@@ -70,6 +70,7 @@ def plan(
     flip: bool = False,
     recipe: str | None = None,
     scale_down: bool = False,
+    begun: RunFolder | None = None,
 ) -> Plan:
     """Resolve a configuration: preset, recipe, YAML file, options, then `--set`, key by key.
 
@@ -78,7 +79,7 @@ def plan(
         options: values of top-level keys; None means not given.
         steps: training steps of each stage.
         score: the run whose score model is used.
-        teacher: what labels the unlabelled, see `given_teacher`.
+        teacher: what labels the unlabelled, see `fewlabel.training.given_teacher`.
         config: a YAML file such as the config.yaml of a run.
         overrides: "dotted.key=value" strings; values are YAML.
         strict: refuse broken images, rather than leave them out and say so.
@@ -86,6 +87,7 @@ def plan(
         flip: mirror images at random as they train, in both stages.
         recipe: a name in `fewlabel.recipes.RECIPES`.
         scale_down: of the recipe take the small form.
+        begun: the run that training goes on with: what it took from others need not be there.
 
     Raises:
         UserError: for whatever is wrong with them or the data.
@@ -93,7 +95,8 @@ def plan(
     if scale_down and recipe is None:
         raise UserError(NO_RECIPE)
     asked = find_recipe(recipe, scale_down).settings if recipe else {}
-    asked = merged(asked, read_settings(config) if config else {})
+    settings = read_settings(config) if config else {}
+    asked = merged(asked, settings)
     if data is not None and asked.get("data") not in (None, absolute(data)):
         theirs = {key: asked.pop(key) for key in _FROM_DATA if key in asked}
         if theirs.get("size") is not None and options.get("size") is None:
@@ -108,6 +111,8 @@ def plan(
         asked = merged(asked, {s: {"fit": {key: True}} for s in ("score", "classifier")})
     for text in overrides:
         asked = merged(asked, _override(text))
+    asked |= {k: str(v) for k, v in (("score_from", score), ("teacher", teacher)) if v}
+    of_config = origins.taken_out(asked, settings)
     if "data" not in asked:
         raise UserError("no data: name a built-in dataset or a folder, as in `train digits`")
     asked.setdefault("method", methods.DEFAULT)
@@ -121,16 +126,19 @@ def plan(
     dataset = labelled_by_csv(_open(request, strict), request.labels)
     for remark in dataset.remarks():
         _say_once(f"note: {remark}")
-    source, shared = score or asked.get("score_from"), {}
-    splits = _splits(request, dataset, Path(source) if source else None)
+    source, shared = asked.get("score_from"), {}
+    holder = origins.score_holder(RunFolder(source), begun) if source else None
+    splits = _splits(request, dataset, holder)
     asked["preset"] = request.preset or presets.preset_for(dataset.shape)
-    if source:
-        shared = _shared_score(Path(source), request.method, dataset)
+    if source and holder:
+        place = str(Path(source).resolve()) if holder is not begun else None
+        shared = _score_of(holder, place, request.method, dataset)
         if ignored := _differing(asked, shared):
             _say_once(f"note: {', '.join(ignored)}: as {source} has it, whose score model this is")
         asked |= shared
-    if named := teacher or asked.get("teacher"):
-        asked["teacher"] = given_teacher.resolved(named, request.method, dataset, splits)
+    if named := asked.get("teacher"):
+        asked |= origins.origin_of_teacher(named, request.method, dataset, splits, begun)
+    origins.refuse_other(of_config, asked, str(config))
     if "sigma_data" not in asked:
         asked["sigma_data"] = _spread(dataset, splits)
     values = merged(_preset(asked), asked) | {"shape": dataset.shape}
@@ -149,6 +157,7 @@ def plan(
 _TIMES = 5
 _OF_CENTRE = 10_000
 _FROM_DATA = ("size", "shape", "sigma_data")
+_ORIGIN = ("score_from", "score_id")
 
 
 def _preset(asked: Mapping[str, Any]) -> dict[str, Any]:
@@ -258,7 +267,7 @@ def _say_once(text: str) -> None:
 
 def _differing(asked: Mapping[str, Any], shared: Mapping[str, Any]) -> list[str]:
     """The keys of the score model for which something else was asked."""
-    wanted = flat({key: asked[key] for key in shared if key in asked and key != "score_from"})
+    wanted = flat({key: asked[key] for key in shared if key in asked and key not in _ORIGIN})
     has = {key: list(v) if isinstance(v, tuple) else v for key, v in flat(shared).items()}
     return [key for key in wanted if key in has and has[key] != wanted[key] and ".fit." not in key]
 
@@ -270,6 +279,22 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         nested = isinstance(value, Mapping)
         found |= flat(value, f"{prefix}{key}.") if nested else {prefix + key: value}
     return found
+
+
+def _score_of(
+    holder: RunFolder, place: str | None, method: str, dataset: Dataset
+) -> dict[str, Any]:
+    """The keys that follow from using the score model of another run, and which model it is.
+
+    Args:
+        holder: the run that holds it: that one, or one that has a copy.
+        place: where that one is; None for where the holder's own was.
+        method: the method.
+        dataset: the data.
+    """
+    shared = _shared_score(holder.path, method, dataset)
+    came_from = place or holder.read_config().score_from
+    return shared | {"score_from": came_from, "score_id": holder.weights_id("score")}
 
 
 def _shared_score(folder: Path, method: str, dataset: Dataset) -> dict[str, Any]:
@@ -296,10 +321,10 @@ def _shared_score(folder: Path, method: str, dataset: Dataset) -> dict[str, Any]
     keys = {"score", "process"}
     if source.score.prediction == "preconditioned":  # others do not depend on it
         keys.add("sigma_data")
-    return source.model_dump(include=keys) | {"score_from": str(folder.resolve())}
+    return source.model_dump(include=keys)
 
 
-def _splits(request: Request, dataset: Dataset, score: Path | None) -> Splits:
+def _splits(request: Request, dataset: Dataset, score: RunFolder | None) -> Splits:
     """The split of the data; what a score model that is used here knows keeps its side.
 
     Raises:
@@ -310,8 +335,8 @@ def _splits(request: Request, dataset: Dataset, score: Path | None) -> Splits:
     usual = draw_splits(dataset, request.labels, label_seed)
     if score is None:
         return usual
-    RunFolder(score).read_config()  # says if it is no run
-    theirs = RunFolder(score).read_splits()
+    score.read_config()  # says if it is no run
+    theirs = score.read_splits()
     splits = draw_splits(dataset, request.labels, label_seed, before=theirs)
     seen, of_usual = splits.leaked(theirs), usual.leaked(theirs)
     n_held = len(usual.validation) + len(usual.test)

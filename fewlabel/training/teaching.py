@@ -48,7 +48,7 @@ def beliefs(
     Returns:
         (N, K) for the N examples of the dataset, 0 for those that do not train.
     """
-    path = folder.path / "teacher.safetensors"
+    path = folder.beliefs
     if accelerator.is_main_process and read_sealed(path, _NAME) is None:
         splits = planned.splits
         y = torch.from_numpy(splits.training_labels(planned.dataset)[splits.train])

@@ -23,6 +23,7 @@ from fewlabel.run_folder import RunFolder
 from fewlabel.score import ScoreModel
 from fewlabel.training.journal import Journal, check_tensorboard
 from fewlabel.training.loop import Record
+from fewlabel.training.origins import may_move, refuse_other
 from fewlabel.training.plan import Plan, flat, plan
 from fewlabel.training.processes import any_process, start_accelerator
 from fewlabel.training.sheets import draw_sheet
@@ -32,7 +33,10 @@ __all__ = ["default_out", "prepare", "train"]
 
 _TITLES = {"score": "score model", "classifier": "classifier"}
 _MAY_CHANGE = (".data", ".accumulate", ".log_every", ".checkpoint_every", ".sheet_every")
-"""The ends of what may be otherwise when training goes on: data are known by their files."""
+"""The ends of what may be otherwise when training goes on: data are known by their files.
+
+The places of other runs may be, too, see `fewlabel.training.origins`.
+"""
 
 
 def train(
@@ -61,8 +65,9 @@ def train(
     """Train a score model on all data and a classifier on the few labels.
 
     Called again with the same arguments it goes on from the newest checkpoint, and ends with the
-    weights it would have had without the interruption. The data may have moved, and batches may be
-    accumulated, logged and saved otherwise.
+    weights it would have had without the interruption. The folder, the data, and the runs of
+    `score` and `teacher` may have moved, and batches may be accumulated, logged and saved
+    otherwise.
 
     Args:
         data: a built-in name such as "digits", a folder of images, an `.npz` file or a form such
@@ -119,7 +124,7 @@ def train(
     folder = RunFolder(out)
     if folder.exists and folder.is_finished(planned.config):
         if exist_ok:
-            return Run(out, device)
+            return Run(out, device, data=planned.config.data)
         raise UserError(f"{folder} is finished; sample from it, or choose another --out")
     on_device = find_device(device).type == "cpu", planned.config.precision
     accelerator = start_accelerator(*on_device)
@@ -190,7 +195,7 @@ def prepare(
     on_cpu = find_device(device).type == "cpu"
     if tensorboard:
         check_tensorboard()
-    labels = options.get("labels")
+    labels, folder = options.get("labels"), RunFolder(out)
     given = dict(options) | {"labels": str(labels) if labels is not None else None}
     with launched.process_state(on_cpu).main_process_first():  # it fills the caches
         planned = plan(
@@ -199,12 +204,12 @@ def prepare(
             score=Path(score) if score is not None else None,
             teacher=str(teacher) if teacher is not None else None,
             config=Path(config) if config is not None else None,
+            begun=folder if folder.exists else None,
             **others,
         )
     refuse_inside(planned.config.data, out)
     check_teacher(planned)
     check_settings(planned, launched.number())
-    folder = RunFolder(out)
     folder.check_free()
     _check_settings_of(folder, planned)
     return planned
@@ -218,16 +223,19 @@ def _check_settings_of(folder: RunFolder, planned: Plan) -> None:
     before, now = (flat(c.model_dump()) for c in (folder.read_config(), planned.config))
     keys = sorted(before | now, key=lambda key: (key != "size", key.count("."), key))
     fixed = [key for key in keys if not f".{key}".endswith(_MAY_CHANGE)]
-    differing = [key for key in fixed if before.get(key) != now.get(key)]
+    pairs = {key: (before.get(key), now.get(key)) for key in fixed}
+    differing = [key for key, (a, b) in pairs.items() if a != b and not may_move(key, a, b)]
     if "size" not in differing:  # that alone makes it another dataset
         splits.check(planned.dataset, f"run folder {folder}")
+    refuse_other(before, now, str(folder))
+    if set(differing) <= {"sigma_data"}:  # it follows from who trains
+        planned.splits.check_same(splits, str(folder))
     if differing:
         key = differing[0]
         raise UserError(
             f"{folder} is another run: there {key} is {before.get(key)}, now it is "
             f"{now.get(key)}; choose another --out, or the same settings to go on with it"
         )
-    planned.splits.check_same(splits, str(folder))
 
 
 def _train_stage(

@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -118,3 +119,12 @@ def test_a_manifest_follows_its_data(make_dataset: MakeDataset, refuses: Refuses
         splits.onto(replace(now, class_names=("c", "d")), "run r")
     with refuses("run r was made from another dataset", "gone"):
         splits.onto(chosen(now, np.arange(20)), "run r")
+
+
+def test_a_csv_never_makes_the_own_test_part_train(
+    make_dataset: MakeDataset, tmp_path: Path, refuses: Refuses
+) -> None:
+    dataset = replace(make_dataset((20, 20)), test=np.arange(5), validation_fraction=0.0)
+    (tmp_path / "l.csv").write_text("file\n" + "".join(f"{i}.png\n" for i in range(3, 30)))
+    with refuses("l.csv lists 2 examples of the test part of numbers, such as 3.png"):
+        draw_splits(dataset, str(tmp_path / "l.csv"), 0)

@@ -47,7 +47,8 @@ def test_rows_are_those_of_the_contract(short: tuple[Path, dict]) -> None:
         "cg-sc-labeled",
         "cg-sc-all",
     }
-    assert json.loads((out / "table.json").read_text()) == document
+    kept = json.loads((out / "table.json").read_text())
+    assert kept == document | {"figure": "moons.png"}  # so that the folder may move
 
 
 def test_published_figures_stand_beside_ours(short: tuple[Path, dict]) -> None:
