@@ -1,5 +1,6 @@
 """What terminals and logs are given: nothing that controls them, and only letters they have."""
 
+import codecs
 import contextlib
 import os
 import re
@@ -135,3 +136,6 @@ def _plain(letter: str) -> str:
     return (
         parts if parts.isprintable() and parts else letter.encode("unicode_escape").decode("ascii")
     )
+
+
+codecs.register_error("fewlabel.plain", _replaced)

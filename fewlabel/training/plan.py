@@ -131,7 +131,7 @@ def plan(
     splits = _splits(request, dataset, holder)
     asked["preset"] = request.preset or presets.preset_for(dataset.shape)
     if source and holder:
-        place = str(Path(source).resolve()) if holder is not begun else None
+        place = str(holder.path.resolve()) if holder is not begun else None
         shared = _score_of(holder, place, request.method, dataset)
         if ignored := _differing(asked, shared):
             _say_once(f"note: {', '.join(ignored)}: as {source} has it, whose score model this is")

@@ -65,7 +65,7 @@ def test_samples_are_written_as_they_are_drawn(
     arguments = ["-n", 3, "--steps", 2, "--batch-size", 2, "--seed", 5]
     found = document(cli("sample", finished_run.folder, *arguments, "--out", tmp_path, "--json"))
     labels = torch.arange(10).repeat_interleave(3)
-    whole = stored(finished_run.sample(labels, steps=2, seed=5))
+    whole = stored(finished_run.sample(labels, steps=2, seed=5, batch_size=2))
     assert np.array_equal(np.load(found["arrays"], allow_pickle=False)["images"], whole)
     for file, image in zip(found["files"], whole, strict=True):
         assert np.array_equal(np.asarray(Image.open(file)), image[:, :, 0])

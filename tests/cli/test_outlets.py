@@ -114,7 +114,7 @@ def test_files_are_whole_if_nobody_reads(
 ) -> None:
     out = tmp_path / "out"
     arguments, made = {
-        "sample": ([finished_run.folder.path, "-n", 1, "--steps", 2, "--out", out], 22),
+        "sample": ([finished_run.folder.path, "-n", 1, "--steps", 2, "--out", out], 24),
         "export": ([finished_run.folder.path, "--out", out], 8),
         "datasets": (["digits", "--out", out / "sheet.png"], 1),
     }[command]
@@ -208,6 +208,7 @@ def test_a_signal_unwinds(
     cli: Cli, finished_run: Run, tmp_path: Path, number: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Temporary files go, the line says why, and the handlers are as before."""
+    inherited = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in background
     before = [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)]
 
     def saving(path: Path, **_: Any) -> None:
@@ -218,5 +219,6 @@ def test_a_signal_unwinds(
     ended = cli("sample", finished_run.folder.path, "-n", 1, "--steps", 2, "--out", tmp_path)
     assert ended.status == 1
     assert ended.err.splitlines()[-1] == "fewlabel: interrupted"
-    assert [path for path in tmp_path.iterdir() if path.name[0] == "."] == []
+    assert [path.name for path in tmp_path.iterdir() if path.name[0] == "."] == [".lock"]
     assert before == [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)]
+    signal.signal(signal.SIGINT, inherited)

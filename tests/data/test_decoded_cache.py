@@ -79,8 +79,9 @@ def test_facts_that_were_changed_are_made_again(key: str, folder: Path, cache: P
 
 def test_a_cached_size_that_was_changed_is_found_again(folder: Path, cache: Path) -> None:
     open_folder(folder)
-    (own,) = (path for path in cache.glob("*.json") if "side" in json.loads(path.read_text()))
-    own.write_text(json.dumps(json.loads(own.read_text()) | {"side": 5}))
+    noted = {path: json.loads(path.read_text()) for path in cache.glob("*.json")}
+    (own,) = (path for path, known in noted.items() if "side" in known["facts"])
+    own.write_text(json.dumps(noted[own] | {"facts": {"side": 5}}))
     assert open_folder(folder).shape == (3, 6, 6)
 
 

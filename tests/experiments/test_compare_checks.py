@@ -143,12 +143,13 @@ def test_a_comparison_goes_on_with_the_labels_it_was_begun_with(
 def test_the_judge_is_trained_once_for_each_split_and_cas_once_for_each_report(
     protocol: Protocol, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data = birds(tmp_path / "birds", 25)
+    data = birds(tmp_path / "birds", 60)
     dataset, trained = open_dataset(data), []
     splits = draw_splits(dataset, "all", 0)
     assert dataset.files is not None
     held_out = splits.validation[dataset.labels[splits.validation] >= 0]
-    ends = [*splits.labelled[[0, -1]], held_out[0]]
+    most = np.bincount(dataset.labels[held_out]).argmax()  # two of each class have to be left
+    ends = [*splits.labelled[[0, -1]], held_out[dataset.labels[held_out] == most][0]]
     listed = tmp_path / "listed.csv"
     listed.write_text("\n".join(["file", *(dataset.files[row] for row in ends)]))
     usual = judge.train_classifier
@@ -207,5 +208,5 @@ def test_a_damaged_protocol_is_refused_by_its_path(
 def test_a_comparison_is_refused_while_another_has_its_folder(
     protocol: Protocol, tmp_path: Path
 ) -> None:
-    with locked(tmp_path / "out"), pytest.raises(UserError, match="worked in by another process"):
+    with locked(tmp_path / "out"), pytest.raises(UserError, match="is being worked in by process"):
         run_comparison(tmp_path / "out", asked(protocol, ["cg"]))

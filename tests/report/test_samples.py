@@ -93,7 +93,7 @@ def test_a_folder_in_which_another_process_draws_is_refused(
 ) -> None:
     with locked(tmp_path):
         refused = cli("sample", finished_run.folder, *words(), "--out", tmp_path)
-    assert (refused.status, "by another process" in refused.err) == (2, True)
+    assert (refused.status, "worked in by process" in refused.err) == (2, True)
     assert contents(tmp_path) == {}
 
 
