@@ -135,7 +135,8 @@ class ScoreConfig(_Section):
 
     `blocks` are those of Ho et al. 2020, or of DDPM++ or NCSN++ (Song et al. 2021). For vectors
     the model is a perceptron, with the first width and that many layers. Every `sheet_every` steps
-    of its training a sheet of samples is drawn; 0 is never.
+    of its training a sheet of samples is drawn; 0 is never. `times` is the distribution of
+    training times (`fewlabel.objectives.times`); empty for that of the process.
 
     Of an imported model, `unet` is the configuration of diffusers' UNet2DModel in the place of
     widths and the like, and `prediction` and `time_scale` are those of `fewlabel.score`.
@@ -153,6 +154,7 @@ class ScoreConfig(_Section):
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     prediction: Literal["preconditioned", "noise", "clean", "velocity", "score"] = "preconditioned"
     time_scale: Positive = 1.0
+    times: dict[str, Any] = {}
     sheet_every: Annotated[int, Field(ge=0)] = 500
     fit: FitConfig
 
@@ -191,8 +193,8 @@ class ClassifierConfig(_Section):
     `network` is a small convolutional one ("conv": widths, and layers of each), a ResNet (four
     widths), or the encoder of the score network, with the settings of that ("encoder").
 
-    `process` changes parameters of the noise process for its training, such as the distribution
-    of training times: classes are decided under stronger noise than details.
+    `times` is the distribution of its training times, or what differs in it from that of the
+    score model: classes are decided under stronger noise than details.
     """
 
     widths: Annotated[tuple[Width, ...], Field(min_length=1, max_length=_MOST_LEVELS)]
@@ -200,7 +202,7 @@ class ClassifierConfig(_Section):
     patch: Patch = 1
     network: Literal["conv", "resnet18", "resnet34", "encoder"] = "conv"
     energy: Literal["scaled", "quadratic", "plain"] = "scaled"
-    process: dict[str, Any] = {}
+    times: dict[str, Any] = {}
     fit: FitConfig
 
     @field_validator("network")

@@ -22,6 +22,7 @@ from fewlabel.objectives import (
     SelfCalibration,
     TaughtCrossEntropy,
     Term,
+    Times,
     Weighted,
 )
 
@@ -49,11 +50,19 @@ label propagation along the features of an unconditional score model."""
 
 @dataclass(frozen=True)
 class Models:
-    """What a loss may need: the shape of an example, and the models; one not built is None."""
+    """What a loss may need: the shape of an example, and the models; one not built is None.
+
+    Attributes:
+        shape: (C, H, W) or (D,).
+        score: the score model.
+        classifier: the noise-conditional classifier.
+        times: the distribution of training times of the stage; None for that of its process.
+    """
 
     shape: tuple[int, ...]
     score: Any = None
     classifier: Any = None
+    times: Times | None = None
 
 
 @dataclass(frozen=True)
@@ -173,19 +182,23 @@ def _refuse_others(what: str, value: Any, choices: tuple[Any, ...]) -> None:
 _DROPOUT = 0.1
 _SMOOTHING = 0.1
 
-UNCONDITIONAL = {"dsm": Loss(lambda m: DenoisingScoreMatching(m.score), "all")}
+UNCONDITIONAL = {"dsm": Loss(lambda m: DenoisingScoreMatching(m.score, times=m.times), "all")}
 """The losses of the score model that methods with the same data can share."""
 
-CE = Loss(lambda m: CrossEntropy(m.classifier), "labelled")
+CE = Loss(lambda m: CrossEntropy(m.classifier, times=m.times), "labelled")
 """Cross-entropy on the labelled data."""
 
-_SMOOTHED = Loss(lambda m: CrossEntropy(m.classifier, _SMOOTHING), "labelled")
-_TAUGHT = Loss(lambda m: TaughtCrossEntropy(m.classifier), "all")
-_ADVERSARIAL = Loss(lambda m: AdversarialCrossEntropy(m.classifier), "labelled")
-_JACOBIAN = Loss(lambda m: JacobianPenalty(m.classifier), "labelled", 0.01, (0.001, 0.01, 0.1))
-_JEM = Loss(lambda m: JointEnergy(m.classifier, m.shape), "all", 0.1, (0.03, 0.1, 0.3))
+_SMOOTHED = Loss(lambda m: CrossEntropy(m.classifier, _SMOOTHING, m.times), "labelled")
+_TAUGHT = Loss(lambda m: TaughtCrossEntropy(m.classifier, m.times), "all")
+_ADVERSARIAL = Loss(lambda m: AdversarialCrossEntropy(m.classifier, times=m.times), "labelled")
+_JACOBIAN = Loss(
+    lambda m: JacobianPenalty(m.classifier, m.times), "labelled", 0.01, (0.001, 0.01, 0.1)
+)
+_JEM = Loss(
+    lambda m: JointEnergy(m.classifier, m.shape, times=m.times), "all", 0.1, (0.03, 0.1, 0.3)
+)
 _DLSM = Loss(
-    lambda m: LikelihoodScoreMatching(m.classifier, m.score),
+    lambda m: LikelihoodScoreMatching(m.classifier, m.score, m.times),
     "labelled",
     20.0,
     (5.0, 20.0, 80.0),
@@ -196,11 +209,11 @@ _HO = "Ho & Salimans 2022, arXiv 2207.12598"
 
 
 def _self_calibration(part: Part) -> Loss:
-    return Loss(lambda m: SelfCalibration(m.classifier), part, 20.0, (5.0, 20.0, 80.0))
+    return Loss(lambda m: SelfCalibration(m.classifier, m.times), part, 20.0, (5.0, 20.0, 80.0))
 
 
 def _conditional(part: Part, dropout: float) -> dict[str, Loss]:
-    return {"dsm": Loss(lambda m: DenoisingScoreMatching(m.score, dropout), part)}
+    return {"dsm": Loss(lambda m: DenoisingScoreMatching(m.score, dropout, m.times), part)}
 
 
 METHODS: dict[str, Method] = {

@@ -17,6 +17,7 @@ from fewlabel.networks.convolutional import ConvClassifier
 from fewlabel.networks.encoder import EncoderClassifier
 from fewlabel.networks.perceptron import Perceptron
 from fewlabel.networks.unet import DiffusersUNet, UNet
+from fewlabel.objectives.times import Times, times_from_config
 from fewlabel.randomness import seed_of, seeded
 from fewlabel.score import ScoreModel
 
@@ -33,6 +34,7 @@ __all__ = [
     "classifier_network",
     "compile_model",
     "score_network",
+    "training_times",
 ]
 
 
@@ -120,9 +122,21 @@ def build_classifier(config: Config, classes: int) -> NoisyClassifier:
     _check_memory("classifier", build, config)
     with _seeded_weights(config, "classifier"):
         network = build()
-    process = processes.from_config(config.process | section.process)
+    process = processes.from_config(config.process)
     model = NoisyClassifier(network, process, config.sigma_data, section.energy)
     return _channels_last(model)
+
+
+def training_times(config: Config, stage: Stage) -> Times:
+    """The distribution of training times of a stage.
+
+    Raises:
+        UserError: if the configuration names none.
+    """
+    named, own = config.score.times, config.classifier.times
+    if stage == "classifier" and own:
+        named = own if "name" in own else named | own
+    return times_from_config(named, processes.from_config(config.process))
 
 
 def compile_model(model: nn.Module, device: torch.device) -> None:

@@ -35,10 +35,9 @@ PRESETS: dict[str, dict[str, Any]] = {
             "name": "edm",
             "sigma_min": 0.01,
             "sigma_max": 20.0,
-            "p_mean": -0.4,
-            "p_std": 1.2,
         },
         "score": {
+            "times": {"name": "lognormal", "mean": -0.4, "std": 1.2},
             "widths": (32, 64),
             "layers": 1,
             "attention": (False, True),
@@ -55,10 +54,9 @@ PRESETS: dict[str, dict[str, Any]] = {
             "name": "edm",
             "sigma_min": 0.005,
             "sigma_max": 50.0,
-            "p_mean": -0.6,
-            "p_std": 1.4,
         },
         "score": {
+            "times": {"name": "lognormal", "mean": -0.6, "std": 1.4},
             "widths": (64, 96, 128),
             "layers": 1,
             "attention": (False, False, True),
@@ -75,7 +73,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             "widths": (32, 64, 96),
             "layers": 1,
             "patch": 2,
-            "process": {"p_mean": 0.8, "p_std": 1.6},
+            "times": {"mean": 0.8, "std": 1.6},
             "fit": {
                 "steps": 800,
                 "batch": 32,

@@ -40,9 +40,6 @@ class CosineVP(Process):
     def time_at(self, ratio: Tensor) -> Tensor:
         return torch.atan(ratio) * 2 / math.pi
 
-    def training_time(self, u: Tensor) -> Tensor:
-        return self.t_min + (self.t_max - self.t_min) * u
-
 
 PROCESSES = [VE(0.02, 20.0), EDM(0.01, 20.0), CosineVP()]
 PROCESS_NAMES = [process.name for process in PROCESSES]

@@ -15,7 +15,8 @@ from safetensors.torch import load_file
 
 from fewlabel.config import Config, read_yaml
 from fewlabel.errors import UserError
-from fewlabel.models import build_classifier, build_score_model
+from fewlabel.models import build_classifier, build_score_model, training_times
+from fewlabel.objectives import LogitNormal, LogNormal, Times, Uniform
 from fewlabel.presets import PRESETS, TAUGHT
 from fewlabel.run import Run
 from fewlabel.training.plan import plan
@@ -153,7 +154,7 @@ def test_a_text_that_looks_like_a_number_stays_one(tmp_path: Path, text: str) ->
         ("sigma_data=1e300", "sigma_data", "less than or equal to 1"),
         ("sigma_data=1e-300", "sigma_data", "greater than 0"),
         ("process.sigma_max=1e300", "sigma_max=1e+300", "scale the data and them"),
-        ("process.p_mean=1e300", "p_mean=1e+300", "-1.2 and 1.2 are usual"),
+        ("score.times.mean=1e300", "mean=1e+300", "-1.2 and 1.2 are usual"),
         ("process={name: vp, beta_max: 1e300}", "beta_max=1e+300", "20 is usual"),
         ("process={name: discrete, steps: 1000000000000}", "100,000 steps", "about 1000"),
         ("score.layers=1000000", "score.layers", "less than or equal to 64"),
@@ -352,23 +353,38 @@ def test_a_score_model_that_saw_what_is_held_out_is_refused(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("given", "fits"),
+    ("given", "of_score", "of_classifier"),
     [
-        (("process={name: ve, sigma_min: 0.01, sigma_max: 50}",), True),
-        (("process={name: ve}", "classifier.process.sigma_min=0.1"), False),
-        (("process={name: vp}", "classifier.process.beta_max=10"), False),
-        (("process={name: vp}", "classifier.process.epsilon=0.01"), True),
-        (("classifier.process.p_mean=0.5",), True),
+        ((), LogNormal(-0.4, 1.2), LogNormal(-0.4, 1.2)),
+        (("classifier.times.mean=0.5",), LogNormal(-0.4, 1.2), LogNormal(0.5, 1.2)),
+        (
+            ("process={name: vp}", "classifier.times={name: uniform, low: 0.01}"),
+            Uniform(),
+            Uniform(0.01),
+        ),
+        (("process={name: ve}", "score.times={name: logitnormal}"), LogitNormal(), LogitNormal()),
     ],
 )
-def test_a_time_is_the_same_noise_for_score_model_and_classifier(
-    given: tuple[str, ...], fits: bool
+def test_the_classifier_has_the_training_times_of_the_score_model_or_its_own(
+    given: tuple[str, ...], of_score: Times, of_classifier: Times
 ) -> None:
-    if fits:
-        resolved(*given)
-    else:
-        with pytest.raises(UserError, match=r"classifier.process: at the time .* for both"):
-            resolved(*given)
+    config = resolved(*given)
+    found = [training_times(config, stage) for stage in ("score", "classifier")]
+    assert found == [of_score, of_classifier]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("score.times={name: often}", r"times 'often' are unknown; choose one of uniform"),
+        ("classifier.times.p_mean=1", r"times lognormal have no parameter 'p_mean'"),
+        ("classifier.times.std=0", r"std=0 is not positive"),
+        ("score.times.mean=much", r"mean, std are numbers; got"),
+    ],
+)
+def test_training_times_that_there_are_not_are_refused(given: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        resolved(given)
 
 
 def test_vectors_far_from_0_are_refused(tmp_path: Path) -> None:

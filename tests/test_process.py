@@ -1,15 +1,12 @@
 import math
 
-import numpy as np
 import pytest
 import torch
 from mixtures import PROCESS_NAMES, PROCESSES, CosineVP
-from scipy.stats import kstest, lognorm, uniform
 from torch import Tensor
 
 from fewlabel.errors import UserError
-from fewlabel.process import EDM, VE, VP, Discrete, Process, SubVP, broadcast, from_config
-from fewlabel.randomness import StepRandom
+from fewlabel.process import EDM, VE, VP, Process, SubVP, broadcast, from_config
 
 every_process = pytest.mark.parametrize("process", PROCESSES, ids=PROCESS_NAMES)
 with_betas = pytest.mark.parametrize(
@@ -72,27 +69,6 @@ def test_vp_has_the_variance_that_sub_vp_has_as_standard_deviation(
     torch.testing.assert_close(sub.sigma(t), vp.sigma(t) ** 2, rtol=1e-12, atol=0)
 
 
-@pytest.mark.parametrize(
-    ("process", "distribution"),
-    [
-        (VE(), uniform()),
-        (EDM(p_mean=-0.4, p_std=1.3), lognorm(s=1.3, scale=math.exp(-0.4))),
-        (EDM(), lognorm(s=1.2, scale=math.exp(-1.2))),
-        (VP(epsilon=0.02), uniform(0.02, 0.98)),
-        (SubVP(), uniform(0.001, 0.999)),
-        (Discrete(), uniform(0, 999)),
-    ],
-)
-def test_training_times_have_their_distribution(process: Process, distribution) -> None:
-    u = torch.linspace(0.001, 0.999, 99, dtype=torch.float64)
-    np.testing.assert_allclose(process.training_time(u), distribution.ppf(u.numpy()), rtol=1e-10)
-    # one number a stratum: the empirical distribution is nowhere further off than one part in n
-    n = 2000
-    quantiles = StepRandom(0, 0).quantiles_like(torch.zeros(n, 1, dtype=torch.float64))
-    drawn = process.training_time(quantiles)
-    assert kstest(drawn.numpy(), distribution.cdf).statistic < 1.01 / n
-
-
 @every_process
 def test_perturbed_samples_have_mean_and_spread_of_the_kernel(process: Process) -> None:
     n = 20_000
@@ -144,7 +120,7 @@ def test_broadcast_multiplies_sample_by_sample() -> None:
     assert (broadcast(torch.tensor(5.0), x) * x).unique().tolist() == [5.0]
 
 
-@pytest.mark.parametrize("process", [VE(0.03, 12.0), EDM(0.01, 9.0, p_mean=-0.5, p_std=0.9)])
+@pytest.mark.parametrize("process", [VE(0.03, 12.0), EDM(0.01, 9.0)])
 def test_config_round_trip(process: Process) -> None:
     again = from_config(process.config())
     assert again == process
@@ -183,10 +159,7 @@ def test_refuses_betas_and_times_out_of_order(cls: type, wrong: dict[str, float]
         ({"name": "vq"}, "process 'vq' is unknown; choose one of ve, vp, subvp, edm"),
         ({}, "process None is unknown"),
         ({"name": "ve", "p_mean": 1.0}, "process ve has no parameter 'p_mean'"),
-        ({"name": "edm", "p_std": 0.0}, "p_std=0 is not positive"),
-        ({"name": "edm", "p_std": math.nan}, "p_std=nan is not positive"),
-        ({"name": "edm", "p_std": math.inf}, "p_std=inf is not positive and finite"),
-        ({"name": "edm", "p_mean": math.nan}, "p_mean=nan is not finite"),
+        ({"name": "edm", "p_mean": -1.2}, "process edm has no parameter 'p_mean'"),
         ({"name": ["ve"]}, "is unknown"),
         ({"name": "ve", "sigma_min": "low"}, "are numbers in some range; got"),
         ({"name": "discrete", "betas": "abc"}, "are numbers in some range; got"),

@@ -16,7 +16,7 @@ from scipy.stats import norm
 from torch import Tensor, nn
 
 from fewlabel.batch import Batch
-from fewlabel.objectives import DenoisingScoreMatching
+from fewlabel.objectives import DenoisingScoreMatching, LogNormal
 from fewlabel.oracle import GaussianMixture
 from fewlabel.process import EDM, Process
 from fewlabel.randomness import StepRandom
@@ -152,11 +152,11 @@ def test_the_network_sees_unit_variance_and_a_quarter_of_log_ratio(process: Proc
 @pytest.mark.parametrize("level", [0.01, 0.3, 1.0, 5.0, 60.0])
 def test_the_weight_makes_the_loss_one_half_a_dimension(sigma_data: float, level: float) -> None:
     """With F = 0 and data N(0, σ_d²), which it fits exactly, at every noise level."""
-    process = EDM(1e-4, 1e3, p_mean=math.log(level), p_std=1e-9)
+    process, times = EDM(1e-4, 1e3), LogNormal(math.log(level), 1e-9)
     n, dimensions = 4000, 8
     generator = torch.Generator().manual_seed(2)
     x = sigma_data * torch.randn(n, dimensions, generator=generator, dtype=torch.float64)
-    loss = DenoisingScoreMatching(ScoreModel(Zero(), process, sigma_data))(
+    loss = DenoisingScoreMatching(ScoreModel(Zero(), process, sigma_data), times=times)(
         Batch(x, torch.zeros(n, dtype=torch.long)), StepRandom(0, 0)
     )
     # each dimension is ½ χ²(1): mean ½, variance ½

@@ -70,9 +70,9 @@ def write_run(model: Imported, out: str | os.PathLike[str], source: str) -> RunF
     refuse_trained(folder)
     preset = presets.preset_for(model.shape)
     values = presets.preset_values(preset, model.sigma_data)
-    process = dict(model.process)
-    if process["name"] == values["process"]["name"]:  # training times, of which no source tells
-        process = values["process"] | process
+    process, times = dict(model.process), {}
+    if process["name"] == values["process"]["name"]:  # no source tells of training times
+        process, times = values["process"] | process, values["score"].get("times", {})
     processes.from_config(process)
     config = validated(
         {
@@ -83,8 +83,8 @@ def write_run(model: Imported, out: str | os.PathLike[str], source: str) -> RunF
             "shape": model.shape,
             "sigma_data": model.sigma_data,
             "process": process,
-            "score": {**model.score, "fit": {"steps": model.step}},
-            "classifier": values["classifier"] | {"process": {}},
+            "score": {**model.score, "times": times, "fit": {"steps": model.step}},
+            "classifier": values["classifier"] | {"times": {}},
             "imported_from": source,
         },
         source,

@@ -35,6 +35,7 @@ from fewlabel.metrics.intervals import Estimate, proportion
 from fewlabel.networks.convolutional import ConvClassifier
 from fewlabel.networks.perceptron import Perceptron
 from fewlabel.networks.weights_key import weights_key
+from fewlabel.objectives import LogNormal
 from fewlabel.progress import track
 from fewlabel.randomness import seed_of, seeded
 from fewlabel.training.best import Best
@@ -54,6 +55,7 @@ _PERIOD = 20  # steps over which the loss is averaged, where an epoch has fewer
 _PATIENCE = 5  # periods without a smaller loss, then training ends
 _LEAST_GAIN = 0.01  # nats: the loss counts in multiples of it
 _LOWEST, _USUAL, _HIGHEST = 0.01, 0.1, 1.0  # noise levels in training, for images in [−1, 1]
+_SPREAD = 0.7  # of their logarithm
 _CLEAN = 3.0  # times the lowest: the noise level at which clean images are read
 _MOST, _PIXELS = 512, 2**19  # images, and their pixels, that are read together
 _MEASURED = "measured.json"
@@ -241,10 +243,7 @@ def accuracy_on(judge: Judge, dataset: Dataset, indices: NDArray[np.int64]) -> E
 
 
 def _noise(unit: float) -> process.EDM:
-    usual = math.log(unit * _USUAL)
-    return process.EDM(
-        sigma_min=unit * _LOWEST, sigma_max=unit * _HIGHEST, p_mean=usual, p_std=0.7
-    )
+    return process.EDM(sigma_min=unit * _LOWEST, sigma_max=unit * _HIGHEST)
 
 
 def _network(shape: tuple[int, ...], classes: int) -> ConvClassifier | Perceptron:
@@ -262,11 +261,9 @@ def _fit(
     seed: int,
     device: torch.device | None,
 ) -> None:
-    objective = methods.objective(
-        methods.METHODS["cg"].classifier,
-        methods.Models(dataset.shape, classifier=model),
-        {"ce": 1.0},
-    )
+    times = LogNormal(math.log(dataset.unit(splits.train) * _USUAL), _SPREAD)
+    models = methods.Models(dataset.shape, classifier=model, times=times)
+    objective = methods.objective(methods.METHODS["cg"].classifier, models, {"ce": 1.0})
     settings, best = _settings(len(splits.labelled)), Best()
     on_cpu = device is not None and device.type == "cpu"
     accelerator = start_accelerator(on_cpu, precision="no")

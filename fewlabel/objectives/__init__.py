@@ -11,6 +11,7 @@ from fewlabel.objectives.joint_energy import JointEnergy
 from fewlabel.objectives.likelihood_score_matching import LikelihoodScoreMatching
 from fewlabel.objectives.self_calibration import SelfCalibration
 from fewlabel.objectives.term import Objective, Term, Weighted
+from fewlabel.objectives.times import LogitNormal, LogNormal, Times, Uniform, default_times
 
 __all__ = [
     "AdversarialCrossEntropy",
@@ -19,9 +20,14 @@ __all__ = [
     "JacobianPenalty",
     "JointEnergy",
     "LikelihoodScoreMatching",
+    "LogNormal",
+    "LogitNormal",
     "Objective",
     "SelfCalibration",
     "TaughtCrossEntropy",
     "Term",
+    "Times",
+    "Uniform",
     "Weighted",
+    "default_times",
 ]

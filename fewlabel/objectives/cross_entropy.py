@@ -7,6 +7,7 @@ from fewlabel.batch import Batch
 from fewlabel.classifier import NoisyClassifier, chosen_log_prob, input_grad
 from fewlabel.objectives.perturbation import Perturbed, perturb
 from fewlabel.objectives.term import Term
+from fewlabel.objectives.times import Times, default_times
 from fewlabel.process import broadcast
 from fewlabel.randomness import StepRandom
 
@@ -23,16 +24,20 @@ class CrossEntropy(Term):
     Args:
         classifier: the classifier that is trained.
         smoothing: ε in [0, 1).
+        times: the distribution of training times; None for that of the process, `default_times`.
     """
 
-    def __init__(self, classifier: NoisyClassifier, smoothing: float = 0.0) -> None:
+    def __init__(
+        self, classifier: NoisyClassifier, smoothing: float = 0.0, times: Times | None = None
+    ) -> None:
         super().__init__()
         self.classifier = classifier
         self.smoothing = smoothing
+        self.times = times or default_times(classifier.process)
 
     def forward(self, batch: Batch, random: StepRandom) -> Tensor:
         """The loss of each example, (B,); every example needs a label."""
-        noisy = perturb(self.classifier.process, batch.x, random)
+        noisy = perturb(self.classifier.process, self.times, batch.x, random)
         logits = self.classifier(noisy.x, noisy.t)
         uniform = logits.log_softmax(-1).mean(-1)
         chosen = chosen_log_prob(logits, batch.y)
@@ -49,11 +54,13 @@ class TaughtCrossEntropy(Term):
 
     Args:
         classifier: the classifier that is trained.
+        times: the distribution of training times; None for that of the process, `default_times`.
     """
 
-    def __init__(self, classifier: NoisyClassifier) -> None:
+    def __init__(self, classifier: NoisyClassifier, times: Times | None = None) -> None:
         super().__init__()
         self.classifier = classifier
+        self.times = times or default_times(classifier.process)
 
     def forward(self, batch: Batch, random: StepRandom) -> Tensor:
         """The loss of each example, (B,).
@@ -63,7 +70,7 @@ class TaughtCrossEntropy(Term):
         """
         if batch.q is None:
             raise ValueError("no probabilities of a teacher in the batch")
-        noisy = perturb(self.classifier.process, batch.x, random)
+        noisy = perturb(self.classifier.process, self.times, batch.x, random)
         return -(batch.q * self.classifier(noisy.x, noisy.t).log_softmax(-1)).sum(-1)
 
 
@@ -78,16 +85,24 @@ class AdversarialCrossEntropy(Term):
         classifier: the classifier that is trained.
         radius: ρ, greater than 0.
         steps: ascent steps, each of size η = 2ρ√D σ/steps.
+        times: the distribution of training times; None for that of the process, `default_times`.
     """
 
-    def __init__(self, classifier: NoisyClassifier, radius: float = 0.2, steps: int = 3) -> None:
+    def __init__(
+        self,
+        classifier: NoisyClassifier,
+        radius: float = 0.2,
+        steps: int = 3,
+        times: Times | None = None,
+    ) -> None:
         super().__init__()
         self.classifier = classifier
+        self.times = times or default_times(classifier.process)
         self.radius, self.steps = radius, steps
 
     def forward(self, batch: Batch, random: StepRandom) -> Tensor:
         """The loss of each example, (B,); every example needs a label."""
-        noisy = perturb(self.classifier.process, batch.x, random)
+        noisy = perturb(self.classifier.process, self.times, batch.x, random)
         worst = noisy.x + self._attack(noisy, batch.y)
         return -chosen_log_prob(self.classifier(worst, noisy.t), batch.y)
 

@@ -6,6 +6,7 @@ from fewlabel.batch import Batch
 from fewlabel.classifier import NoisyClassifier, input_grad
 from fewlabel.objectives.perturbation import perturb
 from fewlabel.objectives.term import Term
+from fewlabel.objectives.times import Times, default_times
 from fewlabel.process import broadcast
 from fewlabel.randomness import StepRandom
 
@@ -22,18 +23,20 @@ class JacobianPenalty(Term):
 
     Args:
         classifier: the classifier that is trained.
+        times: the distribution of training times; None for that of the process, `default_times`.
     """
 
     double_backward = True
 
-    def __init__(self, classifier: NoisyClassifier) -> None:
+    def __init__(self, classifier: NoisyClassifier, times: Times | None = None) -> None:
         super().__init__()
         self.classifier = classifier
+        self.times = times or default_times(classifier.process)
 
     def forward(self, batch: Batch, random: StepRandom) -> Tensor:
         """The penalty of each example, (B,); labels are not used."""
         process = self.classifier.process
-        noisy = perturb(process, batch.x, random)
+        noisy = perturb(process, self.times, batch.x, random)
 
         def projected(f: Tensor) -> Tensor:
             """√K vᵀ(f − mean_k f)."""

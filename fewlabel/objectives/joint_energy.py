@@ -6,6 +6,7 @@ from torch import Tensor
 from fewlabel.batch import Batch
 from fewlabel.classifier import NoisyClassifier
 from fewlabel.objectives.term import Term
+from fewlabel.objectives.times import Times, default_times
 from fewlabel.process import broadcast
 from fewlabel.randomness import StepRandom
 
@@ -33,6 +34,7 @@ class JointEnergy(Term):
         steps: Langevin steps a training step.
         rate: step size relative to σ(t).
         restart: the probability that a chain starts anew.
+        times: the distribution of training times; None for that of the process, `default_times`.
     """
 
     chain_x: Tensor
@@ -46,9 +48,11 @@ class JointEnergy(Term):
         steps: int = 20,
         rate: float = 0.3,
         restart: float = 0.05,
+        times: Times | None = None,
     ) -> None:
         super().__init__()
         self.classifier = classifier
+        self.times = times or default_times(classifier.process)
         self.steps, self.rate, self.restart = steps, rate, restart
         self.register_buffer("chain_x", torch.zeros(chains, *shape))
         self.register_buffer("chain_t", torch.zeros(chains))  # 0: not started
@@ -69,11 +73,13 @@ class JointEnergy(Term):
 
     def _start(self, x: Tensor, t: Tensor, random: StepRandom) -> tuple[Tensor, Tensor]:
         """Begin the chains that have not started, and a few others, from a wide Gaussian."""
-        process = self.classifier.process
         anew = (t == 0) | (random.quantiles_like(x) < self.restart)
-        t = torch.where(anew, process.training_time(random.quantiles_like(x)), t)
+        t = torch.where(anew, self._times_like(x, random), t)
         start = random.normal_like(x) * broadcast(self._spread(t), x)
         return torch.where(broadcast(anew, x), start, x), t
+
+    def _times_like(self, x: Tensor, random: StepRandom) -> Tensor:
+        return self.times.quantile(random.quantiles_like(x), self.classifier.process)
 
     def _langevin(self, x: Tensor, t: Tensor, random: StepRandom) -> Tensor:
         score = self.classifier.internal_score(x, t)

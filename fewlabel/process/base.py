@@ -1,6 +1,7 @@
 """What every noise process is: x_t = α(t) x0 + σ(t) z with z ~ N(0, I).
 
-A process is the pair (α, σ) as functions of its own time t, plus what follows from them. Its
+A process is the pair (α, σ) as functions of its own time t, plus what follows from them. It knows
+nothing of training; `fewlabel.objectives.times` has the distributions of training times. Its
 forward equation is dx = f(t) x dt + g(t) dw with
 
     f(t) = d log α / dt,        g(t)² = dσ²/dt − 2 f(t) σ(t)².
@@ -36,7 +37,7 @@ class Process(ABC):
     @property
     @abstractmethod
     def t_min(self) -> float:
-        """The smallest time that is sampled; that of training may be smaller, see `EDM`."""
+        """The smallest time that is sampled; training may see smaller ones."""
 
     @property
     @abstractmethod
@@ -62,10 +63,6 @@ class Process(ABC):
     @abstractmethod
     def time_at(self, ratio: Tensor) -> Tensor:
         """The time t at which σ(t)/α(t) equals ratio > 0; the inverse of `noise_ratio`."""
-
-    @abstractmethod
-    def training_time(self, u: Tensor) -> Tensor:
-        """The quantile function of the training-time distribution, at u in (0, 1)."""
 
     def noise_ratio(self, t: Tensor) -> Tensor:
         """r(t) = σ(t)/α(t); the shape of t."""

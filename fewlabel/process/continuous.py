@@ -13,7 +13,6 @@ from fewlabel.process.base import Process
 __all__ = ["EDM", "VE", "VP", "SubVP"]
 
 _SMALLEST, _LARGEST = 1e-15, 1e15  # their squares fit in float32
-_DEVIATIONS = 6  # of a normal number in float32, at most
 _LARGEST_BETA = 300.0  # α is about exp(−β_max/4): it must not become 0 in float32
 
 
@@ -35,7 +34,7 @@ class VE(Process):
     """Variance exploding: α = 1, σ(t) = σ_min (σ_max/σ_min)^t for t in [0, 1].
 
     Song et al. 2021, "Score-Based Generative Modeling through Stochastic Differential
-    Equations", arXiv 2011.13456. Training times are uniform, so log σ is.
+    Equations", arXiv 2011.13456.
 
     Args:
         sigma_min: σ at t = 0, greater than 0.
@@ -79,13 +78,10 @@ class VE(Process):
     def time_at(self, ratio: Tensor) -> Tensor:  # noqa: D102
         return torch.log(ratio / self.sigma_min) / self._log_range
 
-    def training_time(self, u: Tensor) -> Tensor:  # noqa: D102
-        return u
-
 
 @dataclass(frozen=True)
 class EDM(Process):
-    """σ itself is the time: α = 1, σ(t) = t; training log σ ~ N(p_mean, p_std²).
+    """σ itself is the time: α = 1, σ(t) = t.
 
     Karras et al. 2022, "Elucidating the Design Space of Diffusion-Based Generative Models",
     arXiv 2206.00364.
@@ -93,32 +89,17 @@ class EDM(Process):
     Args:
         sigma_min: the smallest σ that is sampled, greater than 0.
         sigma_max: the σ of the prior.
-        p_mean: mean of log σ in training.
-        p_std: standard deviation of log σ in training, greater than 0.
 
     Raises:
-        UserError: unless 0 < sigma_min < sigma_max < ∞, 0 < p_std < ∞ and p_mean is finite.
+        UserError: unless 0 < sigma_min < sigma_max < ∞.
     """
 
     name: ClassVar[str] = "edm"
     sigma_min: float = 0.002
     sigma_max: float = 80.0
-    p_mean: float = -1.2
-    p_std: float = 1.2
 
     def __post_init__(self) -> None:
         _check_sigmas(self.name, self.sigma_min, self.sigma_max)
-        if not 0 < self.p_std < math.inf:
-            raise UserError(
-                f"process edm: p_std={self.p_std:g} is not positive and finite; 1.2 is usual"
-            )
-        if not math.isfinite(self.p_mean):
-            raise UserError(f"process edm: p_mean={self.p_mean:g} is not finite; -1.2 is usual")
-        if abs(self.p_mean) + _DEVIATIONS * self.p_std > math.log(_LARGEST):
-            raise UserError(
-                f"process edm: with p_mean={self.p_mean:g} and p_std={self.p_std:g} some σ of the "
-                "training leave float32; -1.2 and 1.2 are usual"
-            )
 
     @property
     def t_min(self) -> float:  # noqa: D102
@@ -142,9 +123,6 @@ class EDM(Process):
 
     def time_at(self, ratio: Tensor) -> Tensor:  # noqa: D102
         return ratio
-
-    def training_time(self, u: Tensor) -> Tensor:  # noqa: D102
-        return torch.exp(self.p_mean + self.p_std * torch.special.ndtri(u))
 
 
 @dataclass(frozen=True)
@@ -194,15 +172,12 @@ class _LinearBeta(Process):
         root = torch.sqrt(self.beta_min**2 - 4 * slope * log_alpha)
         return -4 * log_alpha / (self.beta_min + root)
 
-    def training_time(self, u: Tensor) -> Tensor:
-        return self.epsilon + u * (1 - self.epsilon)
-
 
 @dataclass(frozen=True)
 class VP(_LinearBeta):
     """Variance preserving: α(t) = exp(−¼ t² (β1 − β0) − ½ t β0), σ² = 1 − α², for t in [ε, 1].
 
-    Song et al. 2021, arXiv 2011.13456; the continuous form of DDPM. Training times are uniform.
+    Song et al. 2021, arXiv 2011.13456; the continuous form of DDPM.
 
     Args:
         beta_min: β0, greater than 0.
@@ -229,7 +204,7 @@ class VP(_LinearBeta):
 class SubVP(_LinearBeta):
     """Sub-VP: α as in VP, σ = 1 − α², so the variance stays below VP's.
 
-    Song et al. 2021, arXiv 2011.13456. Training times are uniform.
+    Song et al. 2021, arXiv 2011.13456.
 
     Args:
         beta_min: β0, greater than 0.

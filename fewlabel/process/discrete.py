@@ -145,9 +145,6 @@ class Discrete(Process):
         below = table.take(step)
         return (step + (wanted - below) / (table.take(step + 1) - below)).to(ratio.dtype)
 
-    def training_time(self, u: Tensor) -> Tensor:  # noqa: D102
-        return u * self.t_max
-
 
 def _like(values: Tensor, t: Tensor) -> Tensor:
     """In the precision of the times t, which may be whole numbers."""

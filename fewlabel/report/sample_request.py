@@ -222,6 +222,6 @@ def _weights(run: Run) -> str:
     config, of_classifier = run.config, ""
     if run.method.guidance == "classifier":
         own = config.classifier
-        of_classifier = weights_key(run.classifier, own.process, own.energy)
+        of_classifier = weights_key(run.classifier, own.energy)
     facts = config.process, config.sigma_data, config.score.prediction, config.score.time_scale
     return weights_key(run.score_model, *facts, config.precision, of_classifier)

@@ -21,7 +21,7 @@ from fewlabel.batch import Batch, Part
 from fewlabel.config import Config
 from fewlabel.errors import UserError
 from fewlabel.methods import Models, Stage
-from fewlabel.models import build_classifier, build_score_model
+from fewlabel.models import build_classifier, build_score_model, training_times
 from fewlabel.randomness import StepRandom
 from fewlabel.training.plan import Plan
 
@@ -105,7 +105,7 @@ def step_cost(config: Config, stage: Stage, classes: int) -> Step:
         conditional = classes if method.conditional else 0
         score = build_score_model(config, conditional)
         classifier = build_classifier(config, classes) if method.classifier else None
-        models = Models(config.shape, score, classifier)
+        models = Models(config.shape, score, classifier, training_times(config, stage))
         losses = method.losses(stage)
         objective = methods.objective(losses, models, config.fit(stage).weights)
     trained: nn.Module = score if stage == "score" or classifier is None else classifier

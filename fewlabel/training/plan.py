@@ -21,6 +21,7 @@ from fewlabel.data import (
 from fewlabel.data.dataset import in_words, refuse_other_shape
 from fewlabel.data.table import is_table
 from fewlabel.errors import UserError
+from fewlabel.models import training_times
 from fewlabel.progress import tell, track
 from fewlabel.recipes import NO_RECIPE, find_recipe, merged
 from fewlabel.run_folder import RunFolder, read_settings
@@ -146,7 +147,7 @@ def plan(
         values["size"] = dataset.shape[-1]
     values = merged(_default_weights(asked["method"]), values) | shared
     resolved = validated(values, "configuration", Config)
-    _check_processes(resolved)
+    _check_times(resolved)
     if len(dataset.shape) == 1:
         _check_centre(resolved, dataset, splits)
     _check_weights(resolved)
@@ -154,7 +155,6 @@ def plan(
     return Plan(resolved, dataset, splits)
 
 
-_TIMES = 5
 _OF_CENTRE = 10_000
 _FROM_DATA = ("size", "shape", "sigma_data")
 _ORIGIN = ("score_from", "score_id")
@@ -169,7 +169,11 @@ def _preset(asked: Mapping[str, Any]) -> dict[str, Any]:
     name = process.get("name") if isinstance(process, Mapping) else None
     if name in (None, preset["process"]["name"]):
         return preset
-    return preset | {"process": {}, "classifier": preset["classifier"] | {"process": {}}}
+    return (
+        preset
+        | {"process": {}}
+        | {stage: {**preset[stage], "times": {}} for stage in ("score", "classifier")}
+    )
 
 
 def _spread(dataset: Dataset, splits: Splits) -> float:
@@ -180,18 +184,10 @@ def _spread(dataset: Dataset, splits: Splits) -> float:
     return spread
 
 
-def _check_processes(config: Config) -> None:
-    """Refuse a process of the classifier for which a time means another noise level."""
-    scored = process.from_config(config.process)
-    judged = process.from_config(config.process | config.classifier.process)
-    for t in torch.linspace(scored.t_min, scored.t_max, _TIMES):
-        of_score, of_classifier = (torch.stack([p.alpha(t), p.sigma(t)]) for p in (scored, judged))
-        if not torch.allclose(of_score, of_classifier):
-            found, wanted = (float(sigma / alpha) for alpha, sigma in (of_classifier, of_score))
-            raise UserError(
-                f"configuration: classifier.process: at the time {t:g} its σ/α is {found:.3g}, "
-                f"that of the score model {wanted:.3g}; change the schedule in process, for both"
-            )
+def _check_times(config: Config) -> None:
+    """Refuse distributions of training times that there are not, before anything is trained."""
+    for stage in methods.find_method(config.method).stages:
+        training_times(config, stage)
 
 
 def _check_centre(config: Config, dataset: Dataset, splits: Splits) -> None:

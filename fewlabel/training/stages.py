@@ -10,7 +10,7 @@ from fewlabel.batch import UNLABELLED
 from fewlabel.data import Batches
 from fewlabel.errors import UserError
 from fewlabel.methods import Models, Stage
-from fewlabel.models import build_classifier, build_score_model
+from fewlabel.models import build_classifier, build_score_model, training_times
 from fewlabel.objectives.joint_energy import CHAINS
 from fewlabel.randomness import seed_of
 from fewlabel.run import Run
@@ -110,6 +110,7 @@ def fit_stage(
     config, dataset, splits = planned.config, planned.dataset, planned.splits
     method, settings = methods.find_method(config.method), config.fit(stage)
     device, seed = accelerator.device, seed_of("stage", config.seed, stage)
+    times = training_times(config, stage)
     rows = settings.batch // accelerator.num_processes
     at_once = 2 * rows // settings.accumulate  # to validate, which keeps no activations
     model: nn.Module
@@ -119,8 +120,8 @@ def fit_stage(
         if method.taught == stage:
             dataset, splits = labelled_by(beliefs(planned, folder, accelerator), dataset, splits)
         model = build_score_model(config, classes if method.conditional else 0)
-        models = Models(config.shape, score=model)
-        validate = score_validation(dataset, splits, device, at_once, method.conditional)
+        models = Models(config.shape, score=model, times=times)
+        validate = score_validation(dataset, splits, device, at_once, method.conditional, times)
     else:
         model = build_classifier(config, classes)
         spreads = method.taught == stage and config.teacher is None
@@ -128,7 +129,7 @@ def fit_stage(
         score = Run(folder.path, str(device), config.compile).score_model if needed else None
         if method.taught == stage:
             q = beliefs(planned, folder, accelerator, score)
-        models = Models(config.shape, score=score, classifier=model)
+        models = Models(config.shape, score=score, classifier=model, times=times)
         validate = classifier_validation(dataset, splits, model.process, device, at_once)
     objective = methods.objective(method.losses(stage), models, settings.weights)
     batches = Batches(

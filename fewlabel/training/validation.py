@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from fewlabel.batch import UNLABELLED, Batch
 from fewlabel.calibration import ece
 from fewlabel.data import Dataset, Splits
-from fewlabel.objectives import DenoisingScoreMatching
+from fewlabel.objectives import DenoisingScoreMatching, Times
 from fewlabel.process import Process
 from fewlabel.randomness import StepRandom, generator_for
 from fewlabel.score import ScoreModel
@@ -30,11 +30,13 @@ def score_validation(
     device: torch.device,
     at_once: int,
     conditional: bool = False,
+    times: Times | None = None,
 ) -> Validation:
     """The score-matching loss on held-out examples, with the same noise every time.
 
     A conditional model is shown their labels, on those that have one. The model sees at most
-    `at_once` of them together, so that memory that is enough to train is enough to validate.
+    `at_once` of them together, so that memory that is enough to train is enough to validate. The
+    noise levels are those of `times`; None for the distribution of the process.
     """
     held_out = np.array(splits.validation, dtype=np.int64)
     if conditional:
@@ -46,7 +48,7 @@ def score_validation(
     @torch.no_grad()
     def validate(model: nn.Module) -> dict[str, float]:
         in_parts = cast(ScoreModel, _InParts(cast(ScoreModel, model), at_once))
-        loss = DenoisingScoreMatching(in_parts, 0.0 if conditional else None)
+        loss = DenoisingScoreMatching(in_parts, 0.0 if conditional else None, times)
         return {"dsm": float(loss(batch, StepRandom(0, 0, "validation")).mean())}
 
     return validate if len(x) else _nothing

@@ -12,6 +12,7 @@ from torch import distributions
 
 from fewlabel import methods
 from fewlabel.batch import Batch
+from fewlabel.objectives import LogNormal
 from fewlabel.process import EDM
 from fewlabel.randomness import StepRandom
 from fewlabel.run import Run
@@ -49,7 +50,7 @@ def test_the_new_loss_is_the_negative_entropy_and_its_row_trains(
     logits = torch.tensor([[0.0, 1.0, -2.0], [3.0, 3.0, 3.0]], dtype=torch.float64)
     classifier = SimpleNamespace(process=EDM(), log_prob=lambda x, t: logits.log_softmax(1))
     batch = Batch(torch.zeros(2, 1, 4, 4), torch.tensor([0, 1]))
-    found = names["ConfidencePenalty"](classifier)(batch, StepRandom(0, 0))
+    found = names["ConfidencePenalty"](classifier, LogNormal())(batch, StepRandom(0, 0))
     torch.testing.assert_close(found, -distributions.Categorical(logits=logits).entropy())
 
     ((name, method),) = eval("{" + row + "}", names).items()

@@ -10,12 +10,13 @@ from torch import Tensor, nn
 from fewlabel.batch import Batch
 from fewlabel.classifier import NoisyClassifier
 from fewlabel.networks.convolutional import ConvClassifier
-from fewlabel.objectives import Term
+from fewlabel.objectives import LogNormal, Term
 from fewlabel.oracle import GaussianMixture
 from fewlabel.process import EDM, VE, Process, broadcast
 from fewlabel.randomness import StepRandom
 
-PROCESS = EDM(0.02, 20.0, p_mean=-0.4, p_std=1.2)
+PROCESS = EDM(0.02, 20.0)
+TIMES = LogNormal(-0.4, 1.2)
 SIGMA_DATA = 1.6
 every_process = pytest.mark.parametrize(
     "process", [PROCESS, VE(0.02, 20.0), CosineVP()], ids=lambda process: process.name

@@ -6,6 +6,7 @@ from mixtures import three_classes
 from objective_cases import (
     PROCESS,
     SIGMA_DATA,
+    TIMES,
     Record,
     every_process,
     exact_classifier,
@@ -37,7 +38,7 @@ class Flat(nn.Module):
 def gaussian_chains(n: int, steps: int, rate: float, process: Process = PROCESS) -> JointEnergy:
     """Chains of N(0, (α² σ_d² + σ²) I) in 4 dimensions, which start from it."""
     model = NoisyClassifier(Flat(), process, SIGMA_DATA, "quadratic")
-    return JointEnergy(model, (4,), n, steps, rate, restart=0.0).double()
+    return JointEnergy(model, (4,), n, steps, rate, restart=0.0, times=TIMES).double()
 
 
 def run(term: JointEnergy, n: int, step: int = 0) -> Tensor:
@@ -78,7 +79,7 @@ def test_chains_come_to_the_density_of_the_energy(process: Process) -> None:
     """From the wide Gaussian they start with to a mixture: moments of p_t at each noise level."""
     n = 6000
     model = exact_classifier("scaled", three_classes(), process)
-    term = JointEnergy(model, (2,), n, steps=60, rate=0.5, restart=0.0).double()
+    term = JointEnergy(model, (2,), n, steps=60, rate=0.5, restart=0.0, times=TIMES).double()
     run(term, n)
     weights, means = three_classes().weights, three_classes().means
     strong = process.noise_ratio(term.chain_t) > 1  # where the classes mix in 60 steps
@@ -101,14 +102,14 @@ class ShortChains(JointEnergy):
     """Its chains start as exact draws of the data's density and do their steps from there."""
 
     def _start(self, x: Tensor, t: Tensor, random: StepRandom) -> tuple[Tensor, Tensor]:
-        t = PROCESS.training_time(random.quantiles_like(x))
+        t = self.times.quantile(random.quantiles_like(x), PROCESS)
         return exact_draws(three_classes(), t, random), t
 
 
 def test_the_right_energy_has_no_gradient_with_langevin_steps() -> None:
     """They leave p_t where it is; a wrong energy drives the chains, and they pull it back."""
     model = exact_classifier("scaled", three_classes())
-    term = ShortChains(model, (2,), 512, steps=12, rate=0.5).double()
+    term = ShortChains(model, (2,), 512, steps=12, rate=0.5, times=TIMES).double()
     at_truth = gradient_in_standard_errors(term, batches=50, size=512)
     assert at_truth.abs().max() < 4
     model.network.perturbed(0.8)
@@ -223,7 +224,7 @@ def test_an_energy_that_drives_chains_away_does_not_enter_the_loss(growth: float
     """The score grows with distance: each step multiplies, and there is no way back."""
     n = 64
     model = NoisyClassifier(Flat(growth), PROCESS, SIGMA_DATA, "quadratic")
-    term = JointEnergy(model, (2,), n, steps=400, restart=0.0).double()
+    term = JointEnergy(model, (2,), n, steps=400, restart=0.0, times=TIMES).double()
     values = term(points(n), StepRandom(0, 0))
     assert values.isfinite().all()
     lost = values == 0

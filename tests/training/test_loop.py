@@ -9,7 +9,7 @@ from toys import Fails, Pull, Root, Scalar, Slope, run_fit, settings
 from fewlabel.batch import Batch
 from fewlabel.classifier import NoisyClassifier
 from fewlabel.errors import TrainingError, UserError
-from fewlabel.objectives import CrossEntropy, Term
+from fewlabel.objectives import CrossEntropy, LogNormal, Term
 from fewlabel.process import EDM
 from fewlabel.randomness import StepRandom, generator_for
 from fewlabel.training.checkpoint import Checkpoints
@@ -235,10 +235,10 @@ def test_the_loss_goes_down_on_a_problem_that_can_be_learned(tmp_path: Path) -> 
             return self.layers(u)
 
     torch.manual_seed(0)
-    weak = EDM(sigma_min=0.01, sigma_max=1.0, p_mean=-3.0, p_std=0.5)
+    weak = EDM(sigma_min=0.01, sigma_max=1.0)
     model = NoisyClassifier(Network(), weak, sigma_data=1.0, energy="plain")
     config = settings(steps=80, learning_rate=0.02)
-    terms: dict[str, Term] = {"ce": CrossEntropy(model)}
+    terms: dict[str, Term] = {"ce": CrossEntropy(model, times=LogNormal(-3.0, 0.5))}
     losses = [r.losses["ce"] for r in run_fit(model, terms, config, tmp_path, batch=Batch(x, y))]
     assert losses[0] > 0.3
     assert sum(losses[-5:]) / 5 < 0.05
