@@ -91,7 +91,13 @@ def evaluate(
     from fewlabel.run import load
     from fewlabel.run_folder import RunFolder
 
-    if data is not None and not RunFolder(source).exists:
+    is_run = RunFolder(source).exists
+    if data is None and not is_run and source.exists():
+        raise UserError(
+            f"{source} is no run folder: it has no config.yaml; give another, or judge images "
+            "with --data DATA"
+        )
+    if data is not None and not is_run:
         _refuse_given(context, _OF_RUNS, "the images are there already")
         _judge_images(source, data, size, names_of(metrics), extractor, device, out, as_json)
         return

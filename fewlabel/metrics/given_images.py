@@ -3,11 +3,10 @@
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from fewlabel.batch import UNLABELLED
@@ -64,7 +63,8 @@ def given_images(images: Any, labels: Any, dataset: Dataset) -> Given:
     if x.ndim > 2 and float(x.min()) >= 0:
         warnings += ("images: no value is below 0; bring them to [-1, 1] if they are in [0, 1]",)
     order = _in_turn(y)
-    return Given(x[order], y[order], source, warnings)
+    in_turn = x.flatten(1)[order].view(x.shape)  # in one layout, wherever they are from
+    return Given(in_turn, y[order], source, warnings)
 
 
 def _in_turn(labels: Tensor) -> Tensor:
@@ -83,10 +83,7 @@ def _of_files(source: str, dataset: Dataset) -> tuple[Tensor, Tensor, tuple[str,
         found = open_dataset(path, None if is_array else side, task.set)
     if is_array and found.values.ndim == 4 and found.shape[-1] != side:
         found = open_dataset(path, side)
-    if found.values.ndim == 4 and side is not None:
-        x = as_images(_of_channels(cast(NDArray[np.uint8], found.values), dataset, path))
-    else:
-        x = found.examples(range(len(found)))
+    x = _of_channels(found.examples(range(len(found))), dataset, path)
     _refuse_other(x, dataset, path)
     if (n := int((found.labels == UNLABELLED).sum())) > 0:
         first = int(np.argmax(found.labels == UNLABELLED))
@@ -115,7 +112,7 @@ def _of_memory(images: Any, dataset: Dataset) -> Tensor:
                 f"images are bytes of shape {tuple(torch.as_tensor(images).shape)}: give "
                 "(N, H, W), (N, H, W, 1) or (N, H, W, 3)"
             )
-        return as_images(_of_channels(squares(values, dataset.shape[-1]), dataset, "images"))
+        return _of_channels(as_images(squares(values, dataset.shape[-1])), dataset, "images")
     x = x.float()
     _refuse_other(x, dataset, "images")
     if x.ndim > 2 and len(x) and float(x.abs().max()) > 1 + _BEYOND:
@@ -126,15 +123,13 @@ def _of_memory(images: Any, dataset: Dataset) -> Tensor:
     return x
 
 
-def _of_channels(values: NDArray[np.uint8], dataset: Dataset, where: str) -> NDArray[np.uint8]:
-    """Bytes (N, H, W, C) with as many channels as the dataset has, if they are grey."""
-    channels = dataset.shape[0]
-    if values.shape[-1] == channels:
-        return values
-    grey = values[..., :1]
-    if values.shape[-1] > 1 and (values != grey).any():
+def _of_channels(x: Tensor, dataset: Dataset, where: str) -> Tensor:
+    """Images (N, C, H, W) with as many channels as the dataset has, if they are grey."""
+    if x.ndim != 4 or len(dataset.shape) == 1 or x.shape[1] == dataset.shape[0]:
+        return x
+    if (x != x[:, :1]).any():
         raise UserError(f"{where}: images in colour, and those of {dataset.name} are grey")
-    return np.repeat(grey, channels, axis=-1)
+    return x[:, :1].expand(-1, dataset.shape[0], -1, -1)
 
 
 def _refuse_other(x: Tensor, dataset: Dataset, where: str) -> None:

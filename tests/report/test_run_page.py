@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fewlabel.metrics.judging import nearest_training
 
 from fewlabel.metrics import Estimate
+from fewlabel.metrics.judging import nearest_training
 from fewlabel.metrics.report import Draw, Figure, Report
 from fewlabel.report.page import Page, Section
 from fewlabel.report.run_page import labelled_examples, run_page, write_run_report
