@@ -81,7 +81,7 @@ def evaluate(
 ) -> None:
     """Judge samples of a run, or images of any generator: figures with 95 % intervals.
 
-    Of a run the figures are kept in evaluation.json, beside the page report.html.
+    For a run, the figures are also written to evaluation.json, beside the page report.html.
 
     Example: fewlabel evaluate runs/a --scale 1,2,4 --json
 

@@ -79,7 +79,7 @@ def _figure(distance: Distance, label: int, real: Tensor, fake: Tensor) -> float
 
 
 def places_in_classes(labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Of N samples the place of the class of each among those that occur, and its own in it.
+    """Where each sample stands: the place of its class, and its own place in that class.
 
     Args:
         labels: (N,) integers.

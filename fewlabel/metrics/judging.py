@@ -47,8 +47,8 @@ def judge(
 ) -> Report:
     """Judge images of any generator by the metrics of `fewlabel metrics`.
 
-    No run is needed. The images are compared with the real ones outside the validation split, see
-    `judge_draws`; their order does not matter but within a class.
+    No run is needed. `judge_draws` says which real images they are compared with. The order of
+    the classes does not matter; the intervals depend on the order within a class.
 
     Args:
         images: a tensor (N, C, H, W) in [−1, 1] or vectors (N, D); an array of bytes,
@@ -112,11 +112,11 @@ def judge_draws(
 ) -> Report:
     """Judge images of every class, drawn in one way or several.
 
-    Distances are between the features of the extractor; accuracy is the judge's in any case. It
-    is trained, on all labels of the training split, if a metric asks for it. The
-    real images are those outside the validation split, or to choose by the figures those of it:
-    where classes are told apart the labelled ones, for distances of all classes together the
-    others too (at most 100,000, evenly spread). `fewlabel.metrics.table` tells the intervals.
+    Distances are between the features of the extractor; accuracy is always the judge's. The judge
+    is trained on all labels of the training split if a metric asks for it. The real images are
+    those outside the validation split, or those of it if a choice is made by the figures.
+    Metrics by class take the labelled ones. Distances of all classes together take the others
+    too, at most 100,000, evenly spread. `fewlabel.metrics.table` describes the intervals.
 
     Args:
         draws: how images were drawn (None if they were given), the images (N, …) as

@@ -1,4 +1,4 @@
-"""The table of metrics by which samples are judged: one row each, with all that is known of it.
+"""The table of metrics for samples: each row holds everything about one metric.
 
 Shares of samples have Wilson's interval. Distances and shares by neighbours have that of batch
 means over five groups of the samples, each with all classes; the real images are the same in all.
