@@ -6,6 +6,7 @@
     images = run.sample(label=3, n=64, scale=2.0, seed=0)     # (64, 1, 8, 8) in [-1, 1]
     report = run.evaluate(metrics=("intra-fid", "accuracy"))
     run = fewlabel.load("runs/a")                             # later
+    report = fewlabel.judge("out/", data="digits")            # images of any generator
 
 The parts stand alone and compose: `fewlabel.process`, `fewlabel.score`, `fewlabel.classifier`,
 `fewlabel.guidance`, `fewlabel.samplers`, `fewlabel.likelihood`, `fewlabel.objectives`,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
         samplers,
         score,
     )
+    from fewlabel.metrics.judging import judge
     from fewlabel.run import Run, load
     from fewlabel.samplers import sample
     from fewlabel.training.train import train
@@ -38,6 +40,7 @@ __all__ = [
     "__version__",
     "classifier",
     "guidance",
+    "judge",
     "likelihood",
     "load",
     "methods",
@@ -58,6 +61,7 @@ _HOMES = {
     "load": "fewlabel.run",
     "train": "fewlabel.training.train",
     "sample": "fewlabel.samplers",
+    "judge": "fewlabel.metrics.judging",
 }
 
 

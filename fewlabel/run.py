@@ -3,10 +3,11 @@
 import math
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
+from itertools import product
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -23,15 +24,15 @@ from fewlabel.errors import UserError
 from fewlabel.guidance import LabelledScore
 from fewlabel.methods import Method, find_method
 from fewlabel.models import build_classifier, build_score_model, compile_model
-from fewlabel.progress import Task, tell, track
+from fewlabel.progress import Task, speaks, tell, track
 from fewlabel.run_folder import RunFolder
 from fewlabel.samplers import Sampler
 from fewlabel.score import ScoreFunction, ScoreModel
 
 if TYPE_CHECKING:
     from fewlabel.extractors.extractor import Extractor
-    from fewlabel.metrics.evaluate import Reference
-    from fewlabel.metrics.report import Report
+    from fewlabel.metrics.judging import Reference
+    from fewlabel.metrics.report import Draw, Report
 
 __all__ = ["Run", "Samples", "check_batch_size", "find_device", "load"]
 
@@ -300,7 +301,10 @@ class Run:
         reference: "Reference" = "report",
         extractor: "str | nn.Module | Extractor" = "judge",
     ) -> "Report":
-        """Judge samples of every class by a classifier that was trained on all labels.
+        """Draw samples of every class and judge them, as `fewlabel.judge` does images.
+
+        Several processes that were launched together draw the samples together; then all but the
+        main one end.
 
         Args:
             metrics: names that `fewlabel metrics` lists, or one.
@@ -318,24 +322,51 @@ class Run:
             Figures with 95 % intervals: `report.to_dict()`, `report.plot(path)`.
 
         Raises:
-            UserError: for an unknown metric or too few samples.
+            UserError: for an unknown metric or sampler, too few samples, steps or real images of
+                a class, a scale of a method without guidance, or an extractor that cannot be had
+                or cannot read the images.
         """
-        from fewlabel.metrics.evaluate import evaluate
+        from fewlabel.metrics import judging
 
-        if scales is None:
-            scales = self.method.scale
-        return evaluate(
-            self,
-            (metrics,) if isinstance(metrics, str) else metrics,
-            (scales,) if isinstance(scales, int | float) else scales,
-            per_class=per_class,
-            seed=seed,
-            sampler=sampler,
-            steps=steps,
-            batch_size=batch_size,
-            reference=reference,
-            extractor=extractor,
+        metrics = (metrics,) if isinstance(metrics, str) else metrics
+        scales = self.method.scale if scales is None else scales
+        judging.check_numbers(metrics, per_class)
+        judging.check_data(metrics, self.dataset, self.splits, reference)
+        ways = dict.fromkeys(product(*map(_several, (scales, sampler, steps))))  # each once
+        for scale, *way in ways:
+            self.check_guidance(scale)
+            samplers.find_sampler(*way)
+        n = per_class * len(self.class_names)
+        draws: Iterable[tuple[Draw, Tensor, Tensor]] = (
+            self._drawn(way, n, seed, batch_size) for way in ways
         )
+        if launched.number() > 1:  # all are drawn together, the judge is the main process's
+            draws = [drawn for drawn in draws if speaks()]
+            launched.go_on_alone()
+        known = {"run": str(self.folder), "method": self.config.method, "seed": seed}
+        return judging.judge_draws(
+            draws,
+            self.dataset,
+            self.splits,
+            metrics,
+            extractor=extractor,
+            reference=reference,
+            device=self.device,
+            known=known | {"labels": self.config.labels},
+        )
+
+    def _drawn(
+        self, way: tuple[float, str, int | None], n: int, seed: int, batch_size: int
+    ) -> "tuple[Draw, Tensor, Tensor]":
+        """Samples of all classes in turn in one way, and what they cost."""
+        from fewlabel.metrics.report import Draw
+
+        scale, sampler, steps = way
+        how: dict[str, Any] = {"sampler": sampler, "steps": steps, "batch_size": batch_size}
+        with track(f"sampling {self.config.method}, scale {scale:g}") as task:
+            drawn = self.draw(n=n, scale=scale, seed=seed, progress=task, **how)
+        draw = Draw(scale, sampler, drawn.steps, drawn.nfe, drawn.seconds)
+        return draw, drawn.images, drawn.labels
 
     def check_guidance(self, scale: float, interval: tuple[float, float] | None = None) -> None:
         """Refuse what cannot guide the samples of this run.
@@ -487,6 +518,11 @@ def find_device(name: str | None) -> torch.device:
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     own = launched.number() > 1  # each process has its own
     return launched.device_of_process(device.type == "cpu") if own else device
+
+
+def _several(values: Any) -> Sequence[Any]:
+    """Values, or one, as a sequence."""
+    return (values,) if values is None or isinstance(values, str | int | float) else values
 
 
 class _Counted:

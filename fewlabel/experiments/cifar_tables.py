@@ -19,8 +19,7 @@ from fewlabel.experiments.grid import Grid, grid
 from fewlabel.files import write_json, write_text
 from fewlabel.metrics.intervals import Estimate
 from fewlabel.regular_file import regular
-from fewlabel.report.measures import measure
-from fewlabel.report.table import Column, Comparison, Entry, to_markdown
+from fewlabel.report.table import Column, Comparison, Entry, column_of, to_markdown
 
 __all__ = ["PUBLISHED", "reproduce_cifar10_dlsm", "reproduce_cifar10_few_labels"]
 
@@ -154,7 +153,7 @@ def _table(rows: Sequence[Row], extractor: str) -> Comparison:
     columns = [
         column
         for metric in _METRICS
-        for column in (measure(metric).column.uncontested(), Column("published"))
+        for column in (column_of(metric).uncontested(), Column("published"))
     ]
     remarks = ["The published CAS is of a ResNet, ours of a smaller classifier."]
     if not extractor.startswith("inception:"):

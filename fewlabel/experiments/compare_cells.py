@@ -18,8 +18,7 @@ from fewlabel.data.table import is_table
 from fewlabel.methods import METHODS, find_method
 from fewlabel.metrics.intervals import Estimate, batch_means, proportion
 from fewlabel.metrics.judge import held_out
-from fewlabel.metrics.limits import within_limits
-from fewlabel.metrics.table import GROUPS
+from fewlabel.metrics.table import GROUPS, measure
 from fewlabel.randomness import generator_for
 from fewlabel.run import Run
 from fewlabel.training.given_teacher import FEATURES
@@ -327,5 +326,5 @@ def _noise_rows(p: torch.Tensor, y: torch.Tensor, level: float, scale: float) ->
 
 
 def _noise_row(name: str, estimate: Estimate, level: float, scale: float) -> Row:
-    shown = asdict(within_limits(name, estimate))
+    shown = asdict(measure(name).within_limits(estimate))
     return {"scale": scale, "metric": name, "class": None, "sigma": level, **shown}

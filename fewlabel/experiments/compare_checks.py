@@ -13,8 +13,8 @@ from fewlabel.errors import UserError
 from fewlabel.experiments.compare_cells import METRICS_TO_CHOOSE, Protocol
 from fewlabel.experiments.grid import Grid
 from fewlabel.methods import DEFAULT, find_method
-from fewlabel.metrics.evaluate import check_data, check_numbers
 from fewlabel.metrics.extractors import find_extractor
+from fewlabel.metrics.judging import check_data, check_numbers
 from fewlabel.regular_file import regular
 from fewlabel.run_folder import RunFolder
 from fewlabel.training.plan import Plan, plan

@@ -12,10 +12,9 @@ from typing import Any
 
 from fewlabel.experiments.compare_cells import Cell, Protocol, Row
 from fewlabel.metrics.intervals import Estimate, over_seeds
-from fewlabel.metrics.limits import within_limits
+from fewlabel.metrics.table import measure
 from fewlabel.report.comparison_page import comparison_of
-from fewlabel.report.measures import measure
-from fewlabel.report.table import Comparison, Entry, Group, groups
+from fewlabel.report.table import Comparison, Entry, Group, column_of, groups
 
 __all__ = ["LEVEL", "OF_CLASSIFIERS", "averaged", "differences", "findings", "table_of"]
 
@@ -52,7 +51,7 @@ def averaged(rows: Iterable[Row], *more: str) -> list[Row]:
         else:  # one, or the same by chance: what is known is the interval over samples
             mean, widest = fmean(values), max(same, key=lambda row: row["high"] - row["low"])
             estimate = Estimate(mean, *(mean + widest[k] - widest["value"] for k in _ENDS))
-        estimate = within_limits(same[0]["metric"], estimate)
+        estimate = measure(same[0]["metric"]).within_limits(estimate)
         means.append(same[0] | vars(estimate) | {"repeats": len(same)})
     return means
 
@@ -108,9 +107,7 @@ def differences(rows: Iterable[Row], metrics: Sequence[str]) -> Comparison | Non
         "(draws of labels, seeds) that both have: the mean and Student's 95 % interval. Where the "
         "interval holds no 0, the two differ at the 5 % level."
     )
-    columns = [
-        replace(measure(m).column, best=None, digits=f"+{measure(m).digits}") for m in contests
-    ]
+    columns = [replace(column_of(m), best=None, digits=f"+{measure(m).digits}") for m in contests]
     return Comparison(caption, "method", columns, entries)
 
 

@@ -12,8 +12,8 @@ from fewlabel.experiments.compare_checks import refuse_overrides
 from fewlabel.experiments.document import write_document
 from fewlabel.files import check_free
 from fewlabel.methods import DEFAULT
-from fewlabel.metrics.evaluate import check_data
 from fewlabel.metrics.intervals import Estimate
+from fewlabel.metrics.judging import check_data
 from fewlabel.metrics.report import Report
 from fewlabel.pictures.grid import class_grid
 from fewlabel.program import command

@@ -8,7 +8,7 @@ from torch import Tensor
 from fewlabel.errors import UserError
 from fewlabel.metrics.checks import Array
 
-__all__ = ["ClasswiseMetric", "Distance", "intra"]
+__all__ = ["ClasswiseMetric", "Distance", "intra", "places_in_classes"]
 
 Distance = Callable[[Tensor, Tensor], float]
 """(real: (N, F), fake: (M, F)) → one figure, such as `fid`."""
@@ -76,3 +76,20 @@ def _figure(distance: Distance, label: int, real: Tensor, fake: Tensor) -> float
         return distance(real, fake)
     except UserError as error:
         raise UserError(f"class {label}: {error}") from error
+
+
+def places_in_classes(labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Where each sample stands: the place of its class, and its own place in that class.
+
+    Args:
+        labels: (N,) integers.
+
+    Returns:
+        Places of the classes (N,), those of the samples in their classes (N,), and how many
+        samples each class has (K,).
+    """
+    _, place, counts = labels.unique(return_inverse=True, return_counts=True)
+    order = labels.argsort(stable=True)
+    rank = torch.empty_like(order)
+    rank[order] = torch.arange(len(labels)) - (counts.cumsum(0) - counts)[place[order]]
+    return place, rank, counts

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from fewlabel.errors import UserError
 from fewlabel.metrics.intervals import Estimate
-from fewlabel.report.measures import measure
+from fewlabel.metrics.table import measure
 
 __all__ = ["Draw", "Figure", "Report"]
 
@@ -17,7 +17,7 @@ class Figure:
     """One figure with its 95 % confidence interval.
 
     Attributes:
-        scale: guidance scale.
+        scale: guidance scale; None, as the next two, for images that were given.
         sampler: the sampler.
         steps: its grid points.
         metric: such as "accuracy" or "intra-fid".
@@ -27,9 +27,9 @@ class Figure:
         high: upper end.
     """
 
-    scale: float
-    sampler: str
-    steps: int
+    scale: float | None
+    sampler: str | None
+    steps: int | None
     metric: str
     class_index: int | None
     value: float
@@ -69,10 +69,10 @@ class Draw:
 
 @dataclass(frozen=True)
 class Report:
-    """What `Run.evaluate` returns.
+    """What `Run.evaluate` and `judge` return.
 
     Attributes:
-        run: the run's folder.
+        run: the run's folder; None, as the next two and the seed, for images that were given.
         method: its method.
         labels: the labels it was given.
         n_samples: generated images behind the figures of each scale.
@@ -80,29 +80,38 @@ class Report:
         judge_accuracy: the judge's own accuracy on held-out real images; None if it is unknown,
             or no metric took its verdicts.
         seed: the seed of the samples.
-        draws: how samples were drawn, one for each scale, sampler and number of steps.
+        draws: how samples were drawn, one for each scale, sampler and number of steps; none for
+            images that were given.
         figures: one for each draw, metric and class.
         warnings: what weakens the figures.
+        images: the file or folder of images that were given; None for others.
+        data: the real images that these were compared with; None for those of a run.
     """
 
-    run: str
-    method: str
-    labels: str
+    run: str | None
+    method: str | None
+    labels: str | None
     n_samples: int
     extractor: str
     judge_accuracy: float | None
-    seed: int
+    seed: int | None
     draws: Sequence[Draw]
     figures: Sequence[Figure]
     warnings: Sequence[str]
+    images: str | None = None
+    data: str | None = None
 
-    def overall(self, metric: str, scale: float) -> Figure:
+    def overall(self, metric: str, scale: float | None = None) -> Figure:
         """The figure of a metric over all classes at a scale, by the first way of sampling.
+
+        Args:
+            metric: its name.
+            scale: guidance scale; None for the first that was judged.
 
         Raises:
             UserError: if it was not judged.
         """
-        rows = [figure for figure in self._overall(metric) if figure.scale == scale]
+        rows = [f for f in self._overall(metric) if scale is None or f.scale == scale]
         if not rows:
             raise UserError(f"{metric} was not judged at scale {scale:g}: evaluate there too")
         return rows[0]
@@ -117,7 +126,8 @@ class Report:
         if best is None:
             raise UserError(f"neither way is better in {metric}; choose the scale by another")
         choose = max if best == "largest" else min
-        return choose(self._overall(metric), key=lambda figure: figure.value).scale
+        scale = choose(self._overall(metric), key=lambda figure: figure.value).scale
+        return scale if scale is not None else self._refuse_given()
 
     def _overall(self, metric: str) -> list[Figure]:
         rows = [f for f in self.figures if f.metric == metric and f.class_index is None]
@@ -131,6 +141,9 @@ class Report:
         document = asdict(self)
         document["results"] = [figure.to_dict() for figure in self.figures]
         del document["figures"]
+        for name in ("images", "data"):
+            if document[name] is None:
+                del document[name]
         return document
 
     def way(self, of: Draw | Figure) -> str:
@@ -145,6 +158,9 @@ class Report:
             for figure in self.figures
         ]
 
+    def _refuse_given(self) -> NoReturn:
+        raise UserError("given images have no guidance scale: evaluate a run for that")
+
     def plot(self, path: str | Path | None = None) -> Path:
         """Draw the figures against the guidance scale.
 
@@ -153,4 +169,6 @@ class Report:
         """
         from fewlabel.report.figures import scale_sweep
 
+        if self.run is None:
+            self._refuse_given()
         return scale_sweep(self.lines(), Path(self.run, "sweep.png") if path is None else path)

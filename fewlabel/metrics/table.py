@@ -1,4 +1,4 @@
-"""The table of metrics that a run can be judged by: what each measures, on what, which interval.
+"""The table of metrics for samples: each row holds everything about one metric.
 
 Shares of samples have Wilson's interval. Distances and shares by neighbours have that of batch
 means over five groups of the samples, each with all classes; the real images are the same in all.
@@ -7,6 +7,7 @@ means over five groups of the samples, each with all classes; the real images ar
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Literal
 
 import numpy as np
 import torch
@@ -16,16 +17,26 @@ from fewlabel.data import Dataset, Splits
 from fewlabel.errors import UserError
 from fewlabel.metrics.accuracy import generation_hits
 from fewlabel.metrics.classification_score import cas
-from fewlabel.metrics.classwise import Distance, intra
+from fewlabel.metrics.classwise import Distance, intra, places_in_classes
 from fewlabel.metrics.frechet import fid
 from fewlabel.metrics.inception_score import inception_score
 from fewlabel.metrics.intervals import Estimate, batch_means, proportion
 from fewlabel.metrics.kernel import kid
+from fewlabel.metrics.measure import QUANTITIES, Measure, share
 from fewlabel.metrics.memorisation import memorised, nearest
 from fewlabel.metrics.precision_recall import prdc
 from fewlabel.randomness import generator_for
 
-__all__ = ["GROUPS", "METRICS", "NEIGHBOURS", "Figures", "Judged", "Metric", "find_metric"]
+__all__ = [
+    "GROUPS",
+    "METRICS",
+    "NEIGHBOURS",
+    "Figures",
+    "Judged",
+    "Metric",
+    "find_metric",
+    "measure",
+]
 
 GROUPS = 5
 NEIGHBOURS = 3
@@ -77,8 +88,7 @@ class Judged:
 
     def group(self, index: int) -> "Judged":
         """One of `GROUPS` equal parts of the samples, each with all classes."""
-        size = len(self.fake) // GROUPS
-        rows = slice(index * size, (index + 1) * size)
+        rows = _group_of_each(self.fake_labels) == index
         names = ("fake", "fake_labels", "log_prob", "own_log_prob", "images")
         return replace(self, **{name: getattr(self, name)[rows] for name in names})
 
@@ -88,16 +98,34 @@ class Metric:
     """A row of the table.
 
     Attributes:
+        measure: its title, which way is better, its digits and limits.
         summary: one line for `fewlabel metrics`.
         figures: judges samples.
         per_class: the fewest samples of each class with which it can be had.
-        real_per_class: the fewest real images of each class.
+        real_per_class: the fewest labelled real images of each class.
+        verdicts: whose verdicts on the samples it takes: the judge's, those of the extractor if it
+            has classes of its own, or nobody's.
+        unbiased: the metric to take where there are no more images than features; None if this
+            one can do with fewer.
     """
 
+    measure: Measure
     summary: str
     figures: Callable[[Judged], Figures]
     per_class: int = 2 * GROUPS
     real_per_class: int = 0
+    verdicts: Literal["judge", "extractor"] | None = None
+    unbiased: str | None = None
+
+
+def _group_of_each(labels: Tensor) -> Tensor:
+    """The group of each sample; those that are left over have a number above `GROUPS` − 1.
+
+    Samples count in the order of a class each in turn, whatever order they are in.
+    """
+    place, rank, counts = places_in_classes(labels)
+    size = (counts * len(counts) // GROUPS).clamp_min(1)
+    return (rank * len(counts) + place) // size[place]
 
 
 def _accuracy(judged: Judged) -> Figures:
@@ -165,43 +193,98 @@ def _neighbours(name: str, real: Tensor, fake: Tensor) -> float:
     return prdc(real, fake, NEIGHBOURS)[name]
 
 
-_OF_TWO_SETS: dict[str, tuple[Distance, str, int]] = {
-    "fid": (fid, "Fréchet distance to the real images", 2),
-    "kid": (_kid, "kernel distance to the real images, unbiased", 2),
+@dataclass(frozen=True)
+class _Distance:
+    """A distance between two sets of images, which makes two rows of the table."""
+
+    measure: Measure
+    summary: str
+    distance: Distance
+    least: int
+    unbiased: str | None = None
+
+    @property
+    def pooled(self) -> Metric:
+        figures = partial(_pooled, self.distance)
+        summary = f"{self.summary}, all classes together"
+        return Metric(self.measure, summary, figures, unbiased=self.unbiased)
+
+    @property
+    def classwise(self) -> Metric:
+        return Metric(
+            replace(self.measure, title=f"intra-{self.measure.title}"),
+            f"{self.summary}, mean over classes",
+            partial(_classwise, self.distance),
+            self.least * GROUPS,
+            self.least,
+            unbiased=self.unbiased and f"intra-{self.unbiased}",
+        )
+
+
+def _of_neighbours(name: str, measure: Measure, summary: str) -> _Distance:
+    return _Distance(measure, summary, partial(_neighbours, name), NEIGHBOURS + 1)
+
+
+_FID = Measure("FID", "smallest", ".2f", least=0.0)
+_DENSITY = Measure("density", "largest", ".3f", least=0.0)
+
+_DISTANCES = {
+    "fid": _Distance(_FID, "Fréchet distance to the real images", fid, 2, "kid"),
+    "kid": _Distance(
+        Measure("KID", "smallest", ".4f"), "kernel distance to the real images, unbiased", _kid, 2
+    ),
     **{
-        name: (partial(_neighbours, name), summary, NEIGHBOURS + 1)
-        for name, summary in {
-            "precision": "share of samples among the real images",
-            "recall": "share of real images among the samples",
-            "density": "how densely real images lie around the samples",
-            "coverage": "share of real images with a sample near them",
-        }.items()
+        name: _of_neighbours(name, measure, summary)
+        for name, measure, summary in (
+            ("precision", share("precision"), "share of samples among the real images"),
+            ("recall", share("recall"), "share of real images among the samples"),
+            ("density", _DENSITY, "how densely real images lie around the samples"),
+            ("coverage", share("coverage"), "share of real images with a sample near them"),
+        )
     },
 }
 
 METRICS: dict[str, Metric] = {
-    "accuracy": Metric("share of samples that the judge gives the class asked for", _accuracy),
-    **{
-        name: Metric(f"{summary}, all classes together", partial(_pooled, distance))
-        for name, (distance, summary, _) in _OF_TWO_SETS.items()
-    },
-    **{
-        f"intra-{name}": Metric(
-            f"{summary}, mean over classes", partial(_classwise, distance), least * GROUPS, least
-        )
-        for name, (distance, summary, least) in _OF_TWO_SETS.items()
-    },
-    "is": Metric(
-        "inception score, ten splits: verdicts that are sure and various", _inception_score
+    "accuracy": Metric(
+        share("accuracy"),
+        "share of samples that the judge gives the class asked for",
+        _accuracy,
+        verdicts="judge",
     ),
-    "cas": Metric("accuracy on real images of a classifier trained on the samples", _cas),
-    "memorised": Metric("share of samples that copy a training image (d₁/d₂ < 1/3)", _memorised),
+    **{name: row.pooled for name, row in _DISTANCES.items()},
+    **{f"intra-{name}": row.classwise for name, row in _DISTANCES.items()},
+    "is": Metric(
+        Measure("inception score", "largest", ".2f", least=1.0),
+        "inception score, ten splits: verdicts that are sure and various",
+        _inception_score,
+        verdicts="extractor",
+    ),
+    "cas": Metric(
+        share("CAS"), "accuracy on real images of a classifier trained on the samples", _cas
+    ),
+    "memorised": Metric(
+        share("memorised", "smallest"),
+        "share of samples that copy a training image (d₁/d₂ < 1/3)",
+        _memorised,
+    ),
     "copies-intra-fid": Metric(
+        replace(_FID, title="intra-FID of copies", best=None),
         "intra-FID that the labelled images have themselves: copying them brings as much",
         _copies,
         real_per_class=2,
     ),
 }
+
+
+def measure(metric: str) -> Measure:
+    """A metric by its name in results, such as "fid", or "ece@0.5" of a noise level.
+
+    One that is not known keeps its name and is no contest.
+    """
+    name, _, level = metric.partition("@")
+    key = name.lower()
+    found = METRICS[key].measure if key in METRICS else QUANTITIES.get(key, Measure(name))
+    return replace(found, title=f"{found.title}, σ = {level}") if level else found
 
 
 def find_metric(name: str) -> Metric:

@@ -5,9 +5,8 @@ from typing import Any
 
 from fewlabel.errors import UserError
 from fewlabel.metrics.intervals import Estimate
-from fewlabel.report.measures import measure
 from fewlabel.report.page import Page, Picture, Section
-from fewlabel.report.table import Column, Comparison, Entry, Failed
+from fewlabel.report.table import Column, Comparison, Entry, Failed, column_of
 
 __all__ = ["comparison_of", "comparison_page"]
 
@@ -58,7 +57,7 @@ def comparison_of(
         + [found.get(cell, {}).get(metric, missing.get(cell)) for metric in metrics]
         for cell in [*found, *(cell for cell in reasons if cell not in found)]
     }
-    columns = [Column(title) for title in told] + [measure(m).column for m in metrics]
+    columns = [Column(title) for title in told] + [column_of(m) for m in metrics]
     remarks = [
         f"{cell[1]}, labels {cell[0]} failed in part: {reason}"
         for cell, reason in reasons.items()

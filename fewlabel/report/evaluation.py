@@ -3,8 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from fewlabel.metrics.report import Draw, Figure, Report
-from fewlabel.report.measures import measure
-from fewlabel.report.table import Column, Comparison, Entry
+from fewlabel.report.table import Column, Comparison, Entry, column_of
 
 __all__ = ["figures_by_class", "figures_by_draw", "uncontested"]
 
@@ -14,14 +13,11 @@ def figures_by_draw(report: Report) -> Comparison:
 
     With several samplers or numbers of steps the row tells what a sample costs, too.
     """
-    judge = "" if report.judge_accuracy is None else f", right in {report.judge_accuracy:.1%}"
-    caption = (
-        f"{report.n_samples} samples at each scale with seed {report.seed}, judged by "
-        f"{report.extractor}{judge}; 95 % intervals over samples of this one run. A scale is not "
-        "to be chosen by these figures."
-    )
     found = {(_place(f), f.metric): f for f in report.figures if f.class_index is None}
     metrics = list(dict.fromkeys(metric for _, metric in found))
+    if not report.draws:
+        of_given = {"given": [figure.estimate for figure in found.values()]}
+        return uncontested(_caption(report), "images", metrics, of_given)
     rows: dict[str, Sequence[Entry]] = {}
     for draw in report.draws:
         figures = [found.get((_place(draw), metric)) for metric in metrics]
@@ -30,13 +26,15 @@ def figures_by_draw(report: Report) -> Comparison:
         cost = [str(draw.nfe), f"{draw.seconds:.0f}"] if way else []
         rows[", ".join(filter(None, (f"{draw.scale:g}", way)))] = [*cost, *estimates]
     costs = [Column("NFE"), Column("seconds")] if report.way(report.draws[0]) else []
-    columns = [*costs, *(measure(metric).column.uncontested() for metric in metrics)]
-    return Comparison(caption, "scale", columns, rows)
+    columns = [*costs, *(column_of(metric).uncontested() for metric in metrics)]
+    return Comparison(_caption(report), "scale", columns, rows)
 
 
-def figures_by_class(report: Report, names: Sequence[str], scale: float) -> Comparison | None:
+def figures_by_class(
+    report: Report, names: Sequence[str], scale: float | None
+) -> Comparison | None:
     """The figures of each class at a scale, drawn in the first way; None if there are none."""
-    way = next((_place(draw) for draw in report.draws if draw.scale == scale), None)
+    way = next((_place(f) for f in report.figures if f.scale == scale), None)
     shown = [f for f in report.figures if _place(f) == way and f.class_index is not None]
     found = {(f.class_index, f.metric): f.estimate for f in shown}
     metrics = list(dict.fromkeys(metric for _, metric in found))
@@ -46,16 +44,29 @@ def figures_by_class(report: Report, names: Sequence[str], scale: float) -> Comp
         name: [found.get((index, metric)) for metric in metrics]
         for index, name in enumerate(names)
     }
-    return uncontested(f"At scale {scale:g}.", "class", metrics, rows)
+    caption = "" if scale is None else f"At scale {scale:g}."
+    return uncontested(caption, "class", metrics, rows)
 
 
 def uncontested(
     caption: str, head: str, metrics: Sequence[str], rows: Mapping[str, Sequence[Entry]]
 ) -> Comparison:
     """A table whose rows are no rivals, so that none is the best."""
-    columns = [measure(metric).column.uncontested() for metric in metrics]
+    columns = [column_of(metric).uncontested() for metric in metrics]
     return Comparison(caption, head, columns, rows)
 
 
-def _place(of: Draw | Figure) -> tuple[float, str, int]:
+def _caption(report: Report) -> str:
+    judge = "" if report.judge_accuracy is None else f", right in {report.judge_accuracy:.1%}"
+    seen = f"judged by {report.extractor}{judge}; 95 % intervals over"
+    if not report.draws:
+        where = "" if report.images is None else f" of {report.images}"
+        return f"{report.n_samples} images{where}, {seen} these images."
+    return (
+        f"{report.n_samples} samples at each scale with seed {report.seed}, {seen} samples of "
+        "this one run. A scale is not to be chosen by these figures."
+    )
+
+
+def _place(of: Draw | Figure) -> tuple[float | None, str | None, int | None]:
     return of.scale, of.sampler, of.steps

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from fewlabel.calibration import Reliability
 from fewlabel.errors import UserError
+from fewlabel.metrics.table import measure
 from fewlabel.pictures.plots import save_figure
 from fewlabel.report.figures import method_style
 from fewlabel.report.label_curves import Curves, draw_label_curves
-from fewlabel.report.measures import measure
 from fewlabel.report.noise import draw_reliability, noise_axis
 from fewlabel.report.panels import plain_axes
 

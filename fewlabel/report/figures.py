@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fewlabel.errors import UserError
+from fewlabel.metrics.table import measure
 from fewlabel.pictures.plots import plot_text
-from fewlabel.report.measures import measure
 from fewlabel.report.panels import FONT, RING, legend, panels, write_figure
 
 if TYPE_CHECKING:

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from fewlabel.errors import UserError
 from fewlabel.metrics.intervals import Estimate
+from fewlabel.metrics.table import measure
 from fewlabel.pictures.plots import plot_text
 from fewlabel.report import panels
 from fewlabel.report.figures import line_style, method_style, percent
-from fewlabel.report.measures import measure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

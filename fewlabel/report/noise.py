@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from fewlabel.calibration import Reliability
 from fewlabel.errors import UserError
+from fewlabel.metrics.table import measure
 from fewlabel.pictures.plots import plot_text
 from fewlabel.report.figures import method_style, percent
-from fewlabel.report.measures import measure
 from fewlabel.report.panels import FONT, apart, legend, panels, write_figure
 
 if TYPE_CHECKING:

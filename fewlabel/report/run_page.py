@@ -10,15 +10,15 @@ import torch
 from torch import Tensor
 
 from fewlabel.files import scratch_folder, write_json
-from fewlabel.metrics.evaluate import nearest_training
+from fewlabel.metrics.judging import nearest_training
 from fewlabel.metrics.report import Report
+from fewlabel.metrics.table import measure
 from fewlabel.pictures.grid import class_grid, pairs_sheet
 from fewlabel.pictures.scatter import scatter
 from fewlabel.report.curves import training_curves
 from fewlabel.report.evaluation import figures_by_class, figures_by_draw, uncontested
 from fewlabel.report.figures import scale_sweep
 from fewlabel.report.held_out import held_out_in_words
-from fewlabel.report.measures import measure
 from fewlabel.report.page import Page, Picture, Section, write_page
 from fewlabel.report.table import Comparison, Entry
 from fewlabel.run import Run
@@ -138,7 +138,7 @@ def labelled_examples(run: Run) -> dict[str, Tensor]:
 
 def _scale(run: Run, report: Report | None) -> float:
     """The scale of the samples to show: the method's, unless it was not evaluated."""
-    evaluated = [figure.scale for figure in report.figures] if report is not None else []
+    evaluated = [draw.scale for draw in report.draws] if report is not None else []
     return run.method.scale if run.method.scale in evaluated or not evaluated else evaluated[0]
 
 
@@ -190,7 +190,7 @@ def _samples(run: Run, scale: float, samples: Mapping[str, Tensor], pictures: Pa
 
 def _pairs(run: Run, drawn: Tensor, pictures: Path) -> Picture:
     """Some samples above the training images nearest to them."""
-    found = nearest_training(run, drawn, most=_AMONG)
+    found = nearest_training(drawn, run.dataset, run.splits, most=_AMONG, device=run.device)
     images = run.dataset.examples(found.index.numpy())
     path = pairs_sheet(drawn, images, found.distance, pictures / "pairs.png")
     some = f" Of {_AMONG} of the training images." if len(run.splits.train) > _AMONG else ""

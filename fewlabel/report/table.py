@@ -12,6 +12,7 @@ from typing import Literal
 
 from fewlabel.errors import UserError
 from fewlabel.metrics.intervals import Estimate
+from fewlabel.metrics.table import measure
 from fewlabel.texts import markdown
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "Comparison",
     "Failed",
     "Group",
+    "column_of",
     "groups",
     "notes",
     "to_csv",
@@ -49,6 +51,13 @@ class Column:
     def uncontested(self) -> "Column":
         """The column of a table whose rows are no rivals."""
         return replace(self, best=None)
+
+
+def column_of(metric: str) -> Column:
+    """The column that holds a metric, by its name in results, with an arrow to the better side."""
+    known = measure(metric)
+    arrow = {"largest": " ↑", "smallest": " ↓", None: ""}[known.best]
+    return Column(known.title + arrow, known.best, known.digits)
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from fewlabel.errors import UserError
 from fewlabel.metrics import fid, judge
-from fewlabel.metrics.evaluate import Reference
 from fewlabel.metrics.intervals import Estimate
 from fewlabel.metrics.judge import train_judge
+from fewlabel.metrics.judging import Reference
 from fewlabel.metrics.report import Figure, Report
 from fewlabel.run import Run
 

@@ -81,7 +81,10 @@ def test_refuses(log_prob: Tensor, splits: int, message: str) -> None:
 def test_a_report_tells_the_mean_over_ten_splits() -> None:
     """As published; the interval is of five groups of two of them."""
     scores = logits(500)
-    judged: Any = Judged(**dict.fromkeys(Judged.__annotations__, scores))
+    judged: Any = Judged(
+        **dict.fromkeys(Judged.__annotations__, scores)
+        | {"fake_labels": torch.zeros(500, dtype=torch.int64)}
+    )
     found = METRICS["is"].figures(judged)[None]
     alone = [inception_score(part, 1).mean for part in scores.chunk(10)]
     assert found.value == pytest.approx(sum(alone) / 10)

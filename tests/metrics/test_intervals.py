@@ -8,8 +8,7 @@ from scipy import stats
 from fewlabel.errors import UserError
 from fewlabel.metrics import batch_means, bootstrap, over_seeds, proportion
 from fewlabel.metrics.intervals import Estimate
-from fewlabel.metrics.limits import within_limits
-from fewlabel.metrics.table import METRICS
+from fewlabel.metrics.table import METRICS, measure
 
 
 @pytest.mark.parametrize(("hits", "n"), [(0, 7), (7, 7), (1, 1), (45, 50), (311, 1000)])
@@ -152,11 +151,12 @@ def test_intervals_end_where_figures_end(metric: str) -> None:
     distances = {"fid", "intra-fid", "copies-intra-fid", "density", "intra-density"}
     ends = {"is": (1, 9), "kid": (-9, 9), "intra-kid": (-9, 9)} | dict.fromkeys(distances, (0, 9))
     low, high = ends.get(metric, (0, 1))
-    assert within_limits(metric, Estimate(1.0, -9.0, 9.0)) == Estimate(1.0, low, high)
+    assert measure(metric).within_limits(Estimate(1.0, -9.0, 9.0)) == Estimate(1.0, low, high)
     inside = Estimate(1.0, 1.0, 1.0)
-    assert within_limits(metric, inside) == inside
+    assert measure(metric).within_limits(inside) == inside
 
 
 def test_intervals_of_a_classifier_are_cut_at_every_noise_level() -> None:
     for metric in ("classifier-accuracy", "classifier-ece@0.5", "ece"):
-        assert within_limits(metric, Estimate(0.5, -1.0, 2.0)) == Estimate(0.5, 0.0, 1.0)
+        cut = measure(metric).within_limits(Estimate(0.5, -1.0, 2.0))
+        assert cut == Estimate(0.5, 0.0, 1.0)

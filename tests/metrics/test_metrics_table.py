@@ -9,8 +9,7 @@ from scipy import stats
 from torch import Tensor
 
 from fewlabel.metrics import fid, intra, kid, memorised, nearest, prdc, proportion
-from fewlabel.metrics.table import GROUPS, METRICS, Judged
-from fewlabel.report.measures import measure
+from fewlabel.metrics.table import GROUPS, METRICS, Judged, measure
 
 CLASSES = 3
 Distance = Callable[[Tensor, Tensor], float]

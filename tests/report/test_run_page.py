@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fewlabel.metrics import Estimate
-from fewlabel.metrics.evaluate import nearest_training
+from fewlabel.metrics.judging import nearest_training
 from fewlabel.metrics.report import Draw, Figure, Report
 from fewlabel.report.page import Page, Section
 from fewlabel.report.run_page import labelled_examples, run_page, write_run_report
@@ -145,7 +145,7 @@ def test_samples_are_set_beside_their_nearest_training_images(copied_run: Path) 
     before = {p.name for p in copied_run.iterdir()} - {"report.html"}
     assert not any(name.endswith(".png") for name in before)
     copies = run.dataset.examples(run.splits.train[[7, 3]])
-    found = nearest_training(run, copies)
+    found = nearest_training(copies, run.dataset, run.splits)
     assert found.index.tolist() == run.splits.train[[7, 3]].tolist()
     assert found.distance.max() < 1e-4  # rounding: features of other batches
 
