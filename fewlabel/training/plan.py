@@ -349,8 +349,8 @@ def _splits(request: Request, dataset: Dataset, score: RunFolder | None) -> Spli
         named = f", such as {dataset.files[seen[0]]}" if dataset.files else ""
         raise UserError(
             f"the score model of {score} was trained on {len(seen)} of the {len(held)} examples "
-            f"that are to be held out here{named}: give its labels ({theirs.labels}), train a score "
-            "model anew (leave --score out), or give a run that did not see them"
+            f"that are to be held out here{named}: give its labels ({theirs.labels}), train a "
+            "score model anew (leave --score out), or give a run that did not see them"
         )
     return splits
 
