@@ -217,10 +217,10 @@ def _listing(
     class_names: tuple[str, ...],
     unread: Mapping[str, int],
 ) -> Listing:
-    sizes, changed = np.empty(len(files), np.int64), np.empty(len(files), np.int64)
+    sizes, changed = np.empty(len(files), np.int64), np.empty((len(files), 2), np.int64)
     for row, name in enumerate(files):
         facts = os.stat(f"{root}/{name}")
-        sizes[row], changed[row] = facts.st_size, facts.st_mtime_ns
+        sizes[row], changed[row] = facts.st_size, (facts.st_mtime_ns, facts.st_ctime_ns)
     most_first = dict(sorted(unread.items(), key=lambda item: -item[1]))
     return Listing(files, labels, sizes, changed, class_names, most_first)
 

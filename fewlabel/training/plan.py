@@ -156,6 +156,7 @@ def plan(
     return Plan(resolved, dataset, splits)
 
 
+_KNOWN = 0.5  # of fewer files than this share a note says what it may mean
 _TIMES = 5
 _OF_CENTRE = 10_000
 _FROM_DATA = ("size", "shape", "sigma_data")
@@ -351,6 +352,12 @@ def _splits(request: Request, dataset: Dataset, score: RunFolder | None) -> Spli
             f"the score model of {score} was trained on {len(seen)} of the {len(held)} examples "
             f"that are to be held out here{named}: give its labels ({theirs.labels}), train a "
             "score model anew (leave --score out), or give a run that did not see them"
+        )
+    known = sum(int(np.isin(dataset.contents, side).sum()) for side in theirs.sides.values())
+    if theirs.sides and known < _KNOWN * len(dataset):
+        _say_once(
+            f"note: the score model of {score} knows {known} of the {len(dataset)} examples: if "
+            "it saw others in another form, such as files saved anew, figures look too good"
         )
     return splits
 
