@@ -352,6 +352,23 @@ def test_a_score_model_that_saw_what_is_held_out_is_refused(tmp_path: Path) -> N
     assert given.config.score_from == str(score)
 
 
+def test_more_labels_of_few_images_keep_their_score_model(tmp_path: Path) -> None:
+    """Classes that grow to 8 labels would have two held out each, more than those held out now."""
+    random = np.random.default_rng(0)
+    vectors, labels = random.standard_normal((52, 2)), np.full(52, -1)
+    labels[:6] = [0, 0, 1, 1, 2, 2]
+    np.savez(tmp_path / "points.npz", vectors=vectors, labels=labels)
+    data, few = str(tmp_path / "points.npz"), {"steps": 1, "device": "cpu"}
+    run = train(data, out=tmp_path / "a", method="cg", **few)
+    labels[6:24] = np.arange(18) % 3
+    np.savez(tmp_path / "points.npz", vectors=vectors, labels=labels)
+    alone = plan(data, options={"method": "cg"}).splits
+    assert len(np.intersect1d(alone.validation, run.splits.train)) > len(alone.validation) / 2
+    more = plan(data, options={"method": "cg"}, score=run.folder.path).splits
+    np.testing.assert_array_equal(more.validation, run.splits.validation)
+    assert len(more.labelled) > len(run.splits.labelled)
+
+
 @pytest.mark.parametrize(
     ("given", "of_score", "of_classifier"),
     [

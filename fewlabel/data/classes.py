@@ -10,7 +10,7 @@ import operator
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from decimal import Decimal
 from functools import lru_cache
@@ -38,10 +38,16 @@ __all__ = [
 ]
 
 _UNLABELLED_FOLDERS = ("unlabeled", "unlabelled")
-_SIGNS = {"", "nan", "na", "<na>", "n/a", "#n/a", "none", "null", *_UNLABELLED_FOLDERS}
-_MINUS_ONE = re.compile(r"-1(\.0*)?")
+_SIGNS = {
+    *("", "nan", "-nan", "na", "<na>", "n/a", "#n/a", "#na", "none", "null"),
+    *_UNLABELLED_FOLDERS,
+}
+_DASH = re.compile("[\u2010-\u2014\u2212]")
+_MINUS_ONE = re.compile(r"-1([.,]0*)?")
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)")
-_WHOLE = re.compile(r"([+-]?\d+)(\.0*)?")
+_WHOLE = re.compile(r"(\d+|-\d+)(\.0*)?")
+_ZERO = re.compile(r"-(0+(\.0*)?|\.0+)")
+_UNSEEN = re.compile(r"[\s\u00ad\u200b-\u200f\u2060\ufeff]+")
 _CONTROLS = ("Cc", "Zl", "Zp")
 _SHOWN = 3
 
@@ -67,7 +73,7 @@ def plain_name(text: str) -> str:
 
 def says_none(text: str) -> bool:
     """Whether a text in the place of a label says that there is none."""
-    plain = plain_name(text).replace("−", "-").casefold()
+    plain = _DASH.sub("-", unicodedata.normalize("NFKC", plain_name(text))).casefold()
     return plain in _SIGNS or bool(_MINUS_ONE.fullmatch(plain))
 
 
@@ -77,9 +83,9 @@ def are_numbers(names: Sequence[str]) -> bool:
 
 
 def position_of(asked: str, names: tuple[str, ...]) -> int | None:
-    """Which of the names is meant, in whatever Unicode form; a whole number may end in ".0"."""
+    """Which of the names is meant, in whatever Unicode form; 3, 3.0 and 03 are one number."""
     places, plain = _places(names), plain_name(asked)
-    return places.get(plain, places.get(_whole(plain)))
+    return places.get(plain, places.get(_value(plain)))
 
 
 def index_of(asked: int | str, names: tuple[str, ...]) -> tuple[int, bool] | None:
@@ -184,12 +190,13 @@ def known_labels(
         UserError: for a name that cannot be shown in a line.
     """
     counts = np.bincount(codes[codes >= 0], minlength=len(said)).tolist()
-    plain = [plain_name(text) for text in said]
+    plain = [_without_sign(plain_name(text)) for text in said]
     notes = _of_signs(plain, counts)
     _check_letters([name for name in plain if not says_none(name)], where)
     named = [name for name, n in zip(plain, counts, strict=True) if n and not says_none(name)]
-    if all(map(_WHOLE.fullmatch, named)):  # as a column of whole numbers that has gaps is written
-        plain = [name if says_none(name) else _whole(name) for name in plain]
+    are_whole = all(map(_WHOLE.fullmatch, named))  # as a column of them that has gaps is written
+    written = {name for name in named if are_whole or _whole(name) in named}
+    plain = [_whole(name) if name in written else name for name in plain]
     in_use: dict[str, int] = {}
     for name, count in zip(plain, counts, strict=True):
         if not says_none(name):
@@ -204,10 +211,24 @@ def known_labels(
 
 
 @lru_cache(8)
-def _places(names: tuple[str, ...]) -> dict[str, int]:
+def _places(names: tuple[str, ...]) -> dict[str | Decimal | None, int]:
+    """The place of each name, and of each value that one of the names alone has."""
     plain = [plain_name(name) for name in names]
-    exact = {name: place for place, name in enumerate(plain)}
-    return {_whole(name): place for place, name in enumerate(plain)} | exact
+    count = Counter(map(_value, plain))
+    places: dict[str | Decimal | None, int] = {name: place for place, name in enumerate(plain)}
+    values = {_value(name): place for place, name in enumerate(plain) if count[_value(name)] == 1}
+    return places | {value: place for value, place in values.items() if value is not None}
+
+
+def _value(name: str) -> Decimal | None:
+    return Decimal(name) if _NUMBER.fullmatch(name) else None
+
+
+def _without_sign(name: str) -> str:
+    """A number without a sign that changes nothing: +1 is 1, −0 is 0."""
+    if (name[:1] == "+" and _NUMBER.fullmatch(name)) or _ZERO.fullmatch(name):
+        return name[1:]
+    return name
 
 
 def _whole(name: str) -> str:
@@ -297,11 +318,38 @@ def _left_out(names: Sequence[str], n: int, total: int) -> tuple[str, ...]:
 
 
 def _of_case(names: Sequence[str]) -> tuple[str, ...]:
-    alike: dict[str, list[str]] = {}
+    """Notes on names that differ by case alone, and on others that look alike."""
+    by_case = _alike(names, str.casefold)
+    same = {frozenset(group) for group in by_case}
+    others = [group for group in _alike(names, _seen) if frozenset(group) not in same]
+    mend = "write them alike if they are the same"
+    kinds = {"differ only by case": by_case, "look alike": others}
+    return tuple(
+        f"classes that {how}: {_some_groups(groups)}; {mend}"
+        for how, groups in kinds.items()
+        if groups
+    )
+
+
+def _alike(names: Sequence[str], key: Callable[[str], str]) -> list[list[str]]:
+    groups: dict[str, list[str]] = {}
     for name in names:
-        alike.setdefault(name.casefold(), []).append(name)
-    groups = [" and ".join(group) for group in alike.values() if len(group) > 1]
-    if not groups:
-        return ()
-    shown = ", ".join(groups[:_SHOWN]) + (", …" if len(groups) > _SHOWN else "")
-    return (f"classes that differ only by case: {shown}; write them alike if they are the same",)
+        groups.setdefault(key(name), []).append(name)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def _seen(name: str) -> str:
+    """What people see of a name: without spaces, signs of no width and zeros in front."""
+    plain = _UNSEEN.sub("", unicodedata.normalize("NFKC", name)).casefold()
+    value = _value(plain)
+    return plain if value is None else str(value.normalize())
+
+
+def _some_groups(groups: Sequence[Sequence[str]]) -> str:
+    texts = [" and ".join(map(_escaped, group)) for group in groups[:_SHOWN]]
+    return ", ".join(texts) + (", …" if len(groups) > _SHOWN else "")
+
+
+def _escaped(name: str) -> str:
+    """A name with what is not seen as escapes, but for single spaces."""
+    return _UNSEEN.sub(lambda found: found[0] if found[0] == " " else ascii(found[0])[1:-1], name)

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fewlabel.batch import UNLABELLED
+from fewlabel.data.classes import Known, known_integers
 from fewlabel.data.listing import Names
 from fewlabel.data.table import plain_path
 from fewlabel.errors import UserError
@@ -55,10 +55,8 @@ def entries_of(path: Path) -> list[tuple[str, int]] | None:
     return [_entry(path, number, entry) for number, entry in enumerate(listed)]
 
 
-def labels_of_entries(
-    files: Names, path: Path, entries: Sequence[tuple[str, int]]
-) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    """The label of each file, −1 for none, and the classes: the integers as text, ascending.
+def labels_of_entries(files: Names, path: Path, entries: Sequence[tuple[str, int]]) -> Known:
+    """The label of each file; classes are called by their integers.
 
     Args:
         files: the images of the folder.
@@ -81,9 +79,10 @@ def labels_of_entries(
             f"{path}: there is no image '{name}' in {path.parent}{more}: put it there, or "
             "remove the entry"
         )
-    labels = sorted({label for label in found if label != UNLABELLED})
-    codes = {UNLABELLED: UNLABELLED, **{label: code for code, label in enumerate(labels)}}
-    return np.array([codes[label] for label in found]), tuple(map(str, labels))
+    known = known_integers(np.array([label for _, label in entries], np.int64), str(path))
+    code = {name: label for label, name in enumerate(known.class_names)}
+    labels = [code.get(str(label), UNLABELLED) for label in found]
+    return known._replace(labels=np.array(labels, np.int64))
 
 
 def refuse_unnamed(root: Path, files: Sequence[str]) -> None:

@@ -33,7 +33,14 @@ from fewlabel.data.decoded import Progress, open_decoded
 from fewlabel.data.folder_notes import classes_inside, joined, left_out
 from fewlabel.data.images import KINDS, check_size
 from fewlabel.data.label_table import TABLE, Line, folders_are_classes, lines_of, merged
-from fewlabel.data.layout import Layout, folders_in, images_in, is_unlabelled, layout_of
+from fewlabel.data.layout import (
+    Layout,
+    folders_in,
+    images_in,
+    is_unlabelled,
+    layout_of,
+    parts_of_places,
+)
 from fewlabel.data.listing import Listing, Names
 from fewlabel.data.masks import refuse_masks
 from fewlabel.data.walk import Walk
@@ -151,9 +158,9 @@ def _beside_table(root: Path, lines: Mapping[str, Line]) -> Listing:
         is_flat = bool(images_in(root))
         if folders_are_classes(lines, layout.class_names, has_unlabelled, is_flat):
             return _by_layout(root, layout)
-    listing = _without_classes(root)
-    notes = (*listing.notes, *_of_places(root, named), *_of_json(root))
-    return replace(listing, notes=notes)
+    listing, parts = _without_classes(root), parts_of_places(root)
+    notes = (*listing.notes, *(parts.notes or _of_places(root, named)), *_of_json(root))
+    return replace(listing, test=parts.test, notes=notes)
 
 
 def _without_classes(root: Path, table: str = TABLE) -> Listing:
@@ -170,14 +177,16 @@ def _without_classes(root: Path, table: str = TABLE) -> Listing:
 def _by_entries(root: Path, entries: Sequence[tuple[str, int]]) -> Listing:
     """The images at any depth, their labels from a dataset.json."""
     listing = _without_classes(root, DATASET_JSON)
-    labels, class_names = labels_of_entries(listing.files, root / DATASET_JSON, entries)
-    return replace(listing, labels=labels, class_names=class_names)
+    labels, class_names, notes = labels_of_entries(listing.files, root / DATASET_JSON, entries)
+    notes = (*listing.notes, *notes)
+    return replace(listing, labels=labels, class_names=class_names, notes=notes)
 
 
 def _by_layout(root: Path, layout: Layout) -> Listing:
     """The images in sub-folders, those of the first class first, those without a label last."""
     if not layout.class_names:
-        return replace(_without_classes(root), test=layout.test)
+        listing = _without_classes(root)
+        return replace(listing, test=layout.test, notes=(*layout.notes, *listing.notes))
     walk = Walk(root, (TABLE,))
     inside = walk.images([branch.folder for branch in layout.branches])
     _check_layout(root, sum(map(len, inside)), images_in(root))
@@ -208,10 +217,10 @@ def _listing(
     class_names: tuple[str, ...],
     unread: Mapping[str, int],
 ) -> Listing:
-    sizes, changed = np.empty(len(files), np.int64), np.empty(len(files), np.int64)
+    sizes, changed = np.empty(len(files), np.int64), np.empty((len(files), 2), np.int64)
     for row, name in enumerate(files):
         facts = os.stat(f"{root}/{name}")
-        sizes[row], changed[row] = facts.st_size, facts.st_mtime_ns
+        sizes[row], changed[row] = facts.st_size, (facts.st_mtime_ns, facts.st_ctime_ns)
     most_first = dict(sorted(unread.items(), key=lambda item: -item[1]))
     return Listing(files, labels, sizes, changed, class_names, most_first)
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from fewlabel.data.dataset import Dataset
 
-__all__ = ["TEST", "TRAIN", "VALIDATION", "Side", "hold_out"]
+__all__ = ["TEST", "TRAIN", "VALIDATION", "Side", "by_place", "hold_out"]
 
 Side = Literal[0, 1, 2]
 TRAIN: Side = 0
@@ -22,6 +22,18 @@ TEST: Side = 2
 
 _SMALLEST_SPLIT_CLASS = 3
 _SMALLEST_CLASS_FOR_TWO = 8
+
+
+def by_place(dataset: Dataset) -> NDArray[np.int8]:
+    """The side of each example by its content alone, or by the source's own test part, (N,)."""
+    place = dataset.contents / 2.0**64
+    sides = np.full(len(dataset), TRAIN, dtype=np.int8)
+    test = dataset.test_fraction if dataset.test is None else 0.0
+    sides[place < test + dataset.validation_fraction] = VALIDATION
+    sides[place < test] = TEST
+    if dataset.test is not None:
+        sides[dataset.test] = TEST
+    return sides
 
 
 def hold_out(
@@ -38,14 +50,11 @@ def hold_out(
         dataset: the data.
         before: contents that have a side already, which they keep: those of a split before.
     """
-    place = dataset.contents / 2.0**64
     fractions = {
         TEST: dataset.test_fraction if dataset.test is None else 0.0,
         VALIDATION: dataset.validation_fraction,
     }
-    sides = np.full(len(dataset), TRAIN, dtype=np.int8)
-    sides[place < fractions[TEST] + fractions[VALIDATION]] = VALIDATION
-    sides[place < fractions[TEST]] = TEST
+    sides = by_place(dataset)
     own = np.zeros(len(dataset), dtype=bool)
     if dataset.test is not None:
         own[dataset.test] = True
@@ -54,7 +63,6 @@ def hold_out(
         known = np.isin(dataset.contents, (before or {}).get(side, ())) & ~own
         sides[known] = side
         settled |= known
-    sides[own] = TEST
     examples = _Examples(dataset.contents, sides, own, settled)
     for label in range(dataset.n_classes):
         members = np.flatnonzero((dataset.labels == label) & ~own)

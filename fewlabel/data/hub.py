@@ -109,7 +109,7 @@ class _Rows:
         return io.BytesIO(found.get("bytes") or b"")
 
     def states(self) -> NDArray[np.int64]:
-        """(N, 2): bytes of each image, and when its file changed if it is beside the dataset."""
+        """(N, 3): bytes of each image, and when its file changed if it is beside the dataset."""
         import pyarrow.compute as pc
 
         found = []
@@ -117,13 +117,13 @@ class _Rows:
             for chunk in part.data.column(self._column).chunks:
                 lengths = pc.binary_length(pc.struct_field(chunk, "bytes"))
                 sizes = pc.fill_null(lengths, -1).to_numpy(zero_copy_only=False).astype(np.int64)
-                states = np.stack([sizes, np.zeros_like(sizes)], 1)
+                states = np.stack([sizes, np.zeros_like(sizes), np.zeros_like(sizes)], 1)
                 paths = pc.struct_field(chunk, "path")
                 for row in np.flatnonzero(sizes < 0):
                     path = paths[int(row)].as_py() or ""
                     if os.path.isfile(path):
                         facts = os.stat(path)
-                        states[row] = facts.st_size, facts.st_mtime_ns
+                        states[row] = facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns
                 found.append(states)
         return np.concatenate(found)
 

@@ -95,14 +95,15 @@ def merged(
     Raises:
         UserError: for a file that is not there, or is in a folder of another class.
     """
-    said = {name: code for code, name in enumerate(class_names)}
+    said, folders = {name: code for code, name in enumerate(class_names)}, tuple(class_names)
     rest, codes = dict(lines), labels.copy()
     for row, file in enumerate(files):
         line = rest.pop(plain_path(file), None)
         if line is None or not line.label:
             continue
         if codes[row] == UNLABELLED:
-            codes[row] = said.setdefault(line.label, len(said))
+            place = position_of(line.label, folders)
+            codes[row] = said.setdefault(line.label, len(said)) if place is None else place
         elif not says_none(line.label):
             _check_agrees(line, class_names[codes[row]], table)
     if rest:

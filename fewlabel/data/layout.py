@@ -14,7 +14,15 @@ from fewlabel.data.classes import plain_name, refuse_sign
 from fewlabel.data.walk import is_image, is_system
 from fewlabel.errors import UserError
 
-__all__ = ["Branch", "Layout", "folders_in", "images_in", "is_unlabelled", "layout_of"]
+__all__ = [
+    "Branch",
+    "Layout",
+    "folders_in",
+    "images_in",
+    "is_unlabelled",
+    "layout_of",
+    "parts_of_places",
+]
 
 _UNLABELLED = ("unlabeled", "unlabelled")
 _PARTS = {
@@ -79,15 +87,22 @@ def layout_of(root: Path) -> Layout:
     return Layout(
         branches=tuple(sorted(found, key=lambda b: (rank.get(b.class_name, len(rank)), b.folder))),
         class_names=class_names,
-        test=tuple(name for name, part in parts.items() if part == "test"),
+        test=_test(parts),
         system=(*_system_folders(root), *system),
         notes=_notes(parts),
     )
 
 
+def parts_of_places(root: Path) -> Layout:
+    """The parts among sub-folders in which no folder is a class: a table says the labels."""
+    parts, others = _named_parts(folders_in(root))
+    parts = parts if "train" in parts.values() and not others else {}
+    return Layout((), (), _test(parts), (), _notes(parts))
+
+
 def is_unlabelled(folder: str) -> bool:
     """Whether a folder of this name holds images without a label."""
-    return folder.lower() in _UNLABELLED
+    return plain_name(folder).lower() in _UNLABELLED
 
 
 def folders_in(folder: Path) -> list[str]:
@@ -112,9 +127,7 @@ def _entries(folder: Path) -> list[str]:
 
 def _parts(root: Path, top: list[str]) -> dict[str, str]:
     """Which part each sub-folder is; empty if the sub-folders are classes."""
-    named = [name for name in top if not is_unlabelled(name)]
-    parts = {name: _PARTS[name.lower()] for name in named if name.lower() in _PARTS}
-    others = [name for name in named if name not in parts]
+    parts, others = _named_parts(top)
     if "train" in parts.values() and not others:
         _check_parts(root, parts)
         return parts
@@ -130,6 +143,17 @@ def _parts(root: Path, top: list[str]) -> dict[str, str]:
         f"folder {root} holds the parts {', '.join(parts)} and no train: call the part to train "
         "on train/"
     )
+
+
+def _named_parts(top: list[str]) -> tuple[dict[str, str], list[str]]:
+    """Which sub-folders are called like parts, and which others there are but for unlabeled/."""
+    kinds = {name: _PARTS.get(plain_name(name).lower()) for name in top}
+    parts = {name: kind for name, kind in kinds.items() if kind}
+    return parts, [name for name in top if name not in parts and not is_unlabelled(name)]
+
+
+def _test(parts: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple(name for name, part in parts.items() if part == "test")
 
 
 def _check_parts(root: Path, parts: Mapping[str, str]) -> None:

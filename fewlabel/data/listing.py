@@ -68,7 +68,8 @@ class Listing:
         files: their names, relative to the folder.
         labels: (N,) int64; −1 for none.
         sizes: (N,) int64: bytes of each file.
-        changed: (N,) int64: when each was last changed, in nanoseconds.
+        changed: (N, 2) int64: when each was last changed, in nanoseconds, as the file says, which
+            tools that unpack or copy set, and as the file system does.
         class_names: the name of each class.
         unread: how many other files there are of each ending.
         table: the file in the folder that says the labels, if one does.

@@ -20,6 +20,8 @@ from fewlabel.errors import UserError
 __all__ = ["Splits", "draw_splits"]
 
 _INDICES = ("train", "validation", "test", "labelled")
+_NAMES: dict[Side, str] = {TRAIN: "train", VALIDATION: "validation", TEST: "test"}
+_NOTHING = np.empty(0, np.uint64)
 _KNOWN = 0.5
 """Data of which a manifest knows a smaller share are other data, not the same that changed."""
 
@@ -42,6 +44,8 @@ class Splits:
         contents: (N,) uint64, what each example holds; see `Dataset.contents`. Empty for a model
             whose data are unknown.
         given: the labels that a CSV gave beyond the data's own: the row and the class of each.
+        absent: contents of examples that are not in the data any more, by their side: what a
+            score model that is used here was trained on, or held out.
     """
 
     train: NDArray[np.int64]
@@ -56,6 +60,7 @@ class Splits:
     skipped: tuple[str, ...] = ()
     contents: NDArray[np.uint64] = field(default_factory=lambda: np.empty(0, np.uint64))
     given: tuple[tuple[int, str], ...] = ()
+    absent: Mapping[Side, NDArray[np.uint64]] = field(default_factory=dict)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Splits) and self.to_json() == other.to_json()
@@ -86,16 +91,24 @@ class Splits:
         if not len(self.contents):
             return {}
         parts = {TRAIN: self.train, VALIDATION: self.validation, TEST: self.test}
-        return {side: self.contents[rows] for side, rows in parts.items()}
+        return {
+            side: np.concatenate([self.contents[rows], self.absent.get(side, _NOTHING)])
+            for side, rows in parts.items()
+        }
+
+    @property
+    def held_out(self) -> NDArray[np.int64]:
+        """The examples that are held out, ascending."""
+        return np.sort(np.concatenate([self.validation, self.test]))
 
     def leaked(self, before: "Splits") -> NDArray[np.int64]:
         """The examples held out here that train in another manifest, by what they hold.
 
         Copies of images that train here, as some test parts hold, do not count.
         """
-        held = np.concatenate([self.validation, self.test])
-        trained = np.setdiff1d(before.sides.get(TRAIN, ()), self.contents[self.train])
-        return np.sort(held[np.isin(self.contents[held], trained)])
+        held, trained = self.held_out, before.sides.get(TRAIN, _NOTHING)
+        trained = np.setdiff1d(trained, self.contents[self.train])
+        return held[np.isin(self.contents[held], trained)]
 
     def with_given(self, dataset: Dataset) -> Dataset:
         """The dataset with the labels that a CSV gave it when this manifest was drawn.
@@ -196,9 +209,8 @@ class Splits:
             key: value.tolist() if isinstance(value, np.ndarray) else _plain(value)
             for key, value in values.items()
         }
-        return plain | {
-            "contents": base64.b64encode(self.contents.astype("<u8").tobytes()).decode()
-        }
+        absent = {_NAMES[side]: _as_text(known) for side, known in sorted(self.absent.items())}
+        return plain | {"contents": _as_text(self.contents), "absent": absent}
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> "Splits":
@@ -211,9 +223,13 @@ class Splits:
             indices = {part: np.array(document[part], dtype=np.int64) for part in _INDICES}
             _check_parts(indices)
             names = {key: tuple(document[key]) for key in ("class_names", "skipped")}
-            contents = np.frombuffer(base64.b64decode(document["contents"]), "<u8")
             given = tuple((int(key), str(name)) for key, name in document["given"])
-            known = {"contents": contents.astype(np.uint64), "given": given}
+            absent = document["absent"]
+            known = {
+                "contents": _from_text(document["contents"]),
+                "given": given,
+                "absent": {s: _from_text(absent[n]) for s, n in _NAMES.items() if n in absent},
+            }
             return cls(**{**document, **indices, **names, **known})
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(
@@ -232,6 +248,14 @@ def _check_parts(parts: Mapping[str, NDArray[np.int64]]) -> None:
         raise ValueError("an example is in two parts")
     if not np.isin(parts["labelled"], parts["train"]).all():
         raise ValueError("an example shows its label and does not train")
+
+
+def _as_text(contents: NDArray[np.uint64]) -> str:
+    return base64.b64encode(contents.astype("<u8").tobytes()).decode()
+
+
+def _from_text(text: str) -> NDArray[np.uint64]:
+    return np.frombuffer(base64.b64decode(text), "<u8").astype(np.uint64)
 
 
 def _plain(value: Any) -> Any:
@@ -281,7 +305,15 @@ def draw_splits(dataset: Dataset, labels: str, seed: int, before: Splits | None 
         skipped=dataset.skipped,
         contents=dataset.contents,
         given=dataset.given,
+        absent=_absent(dataset, before),
     )
+
+
+def _absent(dataset: Dataset, before: Splits | None) -> dict[Side, NDArray[np.uint64]]:
+    """What another manifest knows and the data lack: it may come back in the next draw."""
+    sides = before.sides if before else {}
+    gone = {side: np.setdiff1d(known, dataset.contents) for side, known in sides.items()}
+    return {side: contents for side, contents in gone.items() if len(contents)}
 
 
 def _check_own_test(dataset: Dataset, labelled: NDArray[np.int64], spec: str) -> None:

@@ -6,6 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from fewlabel import methods, presets, process
@@ -19,6 +20,7 @@ from fewlabel.data import (
     open_dataset,
 )
 from fewlabel.data.dataset import in_words, refuse_other_shape
+from fewlabel.data.holding_out import TRAIN, by_place
 from fewlabel.data.table import is_table
 from fewlabel.errors import UserError
 from fewlabel.models import training_times
@@ -155,6 +157,7 @@ def plan(
     return Plan(resolved, dataset, splits)
 
 
+_KNOWN = 0.5  # of fewer files than this share a note says what it may mean
 _OF_CENTRE = 10_000
 _FROM_DATA = ("size", "shape", "sigma_data")
 _ORIGIN = ("score_from", "score_id")
@@ -325,7 +328,7 @@ def _splits(request: Request, dataset: Dataset, score: RunFolder | None) -> Spli
 
     Raises:
         UserError: if the score model was trained on examples that are held out here, or on most of
-            those that would be without it: too little would be left to measure by.
+            those whose content holds them out: too little would be left to measure by.
     """
     label_seed = request.seed if request.label_seed is None else request.label_seed
     usual = draw_splits(dataset, request.labels, label_seed)
@@ -334,16 +337,23 @@ def _splits(request: Request, dataset: Dataset, score: RunFolder | None) -> Spli
     score.read_config()  # says if it is no run
     theirs = score.read_splits()
     splits = draw_splits(dataset, request.labels, label_seed, before=theirs)
-    seen, of_usual = splits.leaked(theirs), usual.leaked(theirs)
-    n_held = len(usual.validation) + len(usual.test)
-    if len(of_usual) > n_held / 2:
-        seen = of_usual
+    seen, held = splits.leaked(theirs), splits.held_out
+    due = np.intersect1d(usual.held_out, np.flatnonzero(by_place(dataset) != TRAIN))
+    lost = np.intersect1d(due, usual.leaked(theirs))
+    if len(lost) > len(due) / 2 or not len(held):
+        seen, held = usual.leaked(theirs), usual.held_out
     if len(seen):
         named = f", such as {dataset.files[seen[0]]}" if dataset.files else ""
         raise UserError(
-            f"the score model of {score} was trained on {len(seen)} of the {n_held} examples that "
-            f"are to be held out here{named}: give its labels ({theirs.labels}), train a score "
-            "model anew (leave --score out), or give a run that did not see them"
+            f"the score model of {score} was trained on {len(seen)} of the {len(held)} examples "
+            f"that are to be held out here{named}: give its labels ({theirs.labels}), train a "
+            "score model anew (leave --score out), or give a run that did not see them"
+        )
+    known = sum(int(np.isin(dataset.contents, side).sum()) for side in theirs.sides.values())
+    if theirs.sides and known < _KNOWN * len(dataset):
+        _say_once(
+            f"note: the score model of {score} knows {known} of the {len(dataset)} examples: if "
+            "it saw others in another form, such as files saved anew, figures look too good"
         )
     return splits
 

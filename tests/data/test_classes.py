@@ -90,6 +90,38 @@ def test_whole_numbers_are_written_whole(source: str, tmp_path: Path) -> None:
     assert classes_of(dataset) == ["10", "2", "0"]
 
 
+@ALL
+@pytest.mark.parametrize(
+    ("said", "found"),
+    [
+        (["-0.0", "0.0", "2.0", "+1"], ["0", "0", "2", "1"]),
+        (["1", "1.0", "1.5", "2"], ["1", "1", "1.5", "2"]),
+        (["1.0", "other", "1", "other"], ["1", "other", "1", "other"]),
+    ],
+)
+def test_two_ways_to_write_a_number_are_one_class(
+    source: str, said: list[str], found: list[str], tmp_path: Path
+) -> None:
+    """A sign that changes nothing; 1 and 1.0 beside names that are no whole numbers."""
+    assert classes_of(SOURCES[source](tmp_path, said, ())) == found
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (("01", "1"), "01 and 1"),
+        (("heron", "heron\u200b"), r"heron and heron\u200b"),
+        (("great tit", "great\u00a0tit"), r"great tit and great\xa0tit"),
+    ],
+)
+def test_names_that_look_alike_are_noted(names: tuple[str, str], told: str) -> None:
+    known = known_labels(np.array([0, 1, 2]), [*names, "emu"], "here")
+    assert {*known.class_names} == {*names, "emu"}
+    assert known.notes == (
+        f"classes that look alike: {told}; write them alike if they are the same",
+    )
+
+
 def test_versions_are_not_cut(tmp_path: Path) -> None:
     dataset = sources.class_folders(tmp_path, ["2.0", "1.5", "10.0"], ())
     assert dataset.class_names == ("1.5", "2.0", "10.0")
@@ -255,6 +287,9 @@ def test_half_of_a_letter_is_refused(refuses: Refuses) -> None:
         (1.5, ("emu", "heron"), None),
         ("Heron", ("emu", "heron"), None),
         ("1", ("emu", "1"), (1, False)),
+        ("3", ("02", "03"), (1, False)),
+        ("1", ("01", "1"), (1, False)),
+        ("1.0", ("01", "001"), None),
         (0, ("emu", "1"), (0, True)),
     ],
 )
@@ -266,7 +301,8 @@ def test_a_class_is_asked_for(
 
 def test_what_says_none_and_what_does_not() -> None:
     signs = ["", " ", "-1", "-1.0", "−1", "NaN", "n/a", "NA", "#N/A", "<NA>", "None", "NULL"]
-    assert all(map(says_none, [*signs, "unlabeled", "Unlabelled "]))
+    signs += ["-1,0", "–1", "－1", "-nan", "#NA", "unlabeled", "Unlabelled "]
+    assert all(map(says_none, signs))
     assert not any(map(says_none, ["0", "1", "-2", "-10", "no", "unknown", "other", "nana"]))
 
 

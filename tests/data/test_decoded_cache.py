@@ -101,6 +101,21 @@ def test_equal_names_and_sizes_are_not_equal_images(tmp_path: Path) -> None:
     assert copy.fingerprint == one.fingerprint
 
 
+@pytest.mark.parametrize("size", [None, 4])
+def test_another_image_of_the_same_name_size_and_time_is_read(size: int, tmp_path: Path) -> None:
+    """As archives unpack them, with times of their own."""
+    paths = [tmp_path / "pets" / label / "0.bmp" for label in "ab"]
+    for turn in (0, 2):
+        for i, path in enumerate(paths):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            noise(turn + i).save(path)
+            os.utime(path, (1, 1))
+        found = open_folder(tmp_path / "pets", size)
+        alone = open_folder(shutil.copytree(tmp_path / "pets", tmp_path / f"at {turn}"), size)
+        np.testing.assert_array_equal(found.values, alone.values)
+        np.testing.assert_array_equal(found.contents, alone.contents)
+
+
 def saved_npz(path: Path, images: np.ndarray, labels: np.ndarray) -> Dataset:
     np.savez(path, images=images, labels=labels)
     return open_dataset(path)

@@ -1,6 +1,7 @@
 """Nothing changes sides: what is held out goes by what the examples hold."""
 
 import hashlib
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 from data_cases import MakeDataset, Refuses
 
-from fewlabel.data import Dataset, draw_splits
+from fewlabel.data import Dataset, Splits, draw_splits
 from fewlabel.data.dataset import contents_of
 from fewlabel.data.holding_out import TEST, TRAIN, VALIDATION, hold_out
 
@@ -89,6 +90,21 @@ def test_what_trained_before_and_is_held_out_now_is_named(make_dataset: MakeData
     second = draw_splits(replace(dataset, test=own, fingerprint="parts"), "all", 0, before=first)
     np.testing.assert_array_equal(second.leaked(first), own)
     np.testing.assert_array_equal(first.leaked(second), [])
+
+
+def test_what_a_score_model_saw_trains_after_its_file_was_away(make_dataset: MakeDataset) -> None:
+    """A third turn takes the score model from the run of the second, whose data lacked files."""
+    dataset = make_dataset((7, 7), unlabelled=60)
+    first = draw_splits(dataset, "all", 0)
+    away = np.flatnonzero(dataset.labels == 0)[:6]
+    second = draw_splits(chosen(dataset, np.setdiff1d(range(74), away)), "all", 0, before=first)
+    second = Splits.from_json(json.loads(json.dumps(second.to_json())))
+    labels = np.where(np.arange(74) == away[0], 1, dataset.labels)
+    for now in (dataset, replace(dataset, labels=labels)):
+        third = draw_splits(now, "all", 0, before=second)
+        np.testing.assert_array_equal(third.train, first.train)
+        np.testing.assert_array_equal(third.validation, first.validation)
+    assert not len(draw_splits(dataset, "all", 0, before=first).absent)
 
 
 def test_a_manifest_follows_its_data(make_dataset: MakeDataset, refuses: Refuses) -> None:

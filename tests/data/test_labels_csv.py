@@ -99,6 +99,17 @@ def test_files_that_are_not_read_are_counted(make_folder: MakeFolder) -> None:
     assert opened(root, "000.png,a", "001.png,b").unread == {".heic": 2, "": 1}
 
 
+def test_a_table_that_lost_the_zeros_in_front_means_the_class_folders(
+    make_folder: MakeFolder,
+) -> None:
+    """As spreadsheets write 03 and 3.0."""
+    names = ["02/0.png", "03/1.png", "03/2.png", "unlabeled/3.png", "unlabeled/4.png"]
+    root = make_folder({name: Image.new("L", (4, 4), i) for i, name in enumerate(names)})
+    dataset = opened(root, "03/1.png,3", "unlabeled/3.png,3.0")
+    assert dataset.class_names == ("02", "03")
+    assert known(dataset) == {0: "02", 1: "03", 2: "03", 3: "03"}
+
+
 def test_classes_called_by_numbers_are_in_their_order(make_folder: MakeFolder) -> None:
     dataset = opened(make_folder(numbered(12)), *(f"{i:03d}.png,{11 - i}" for i in range(12)))
     assert dataset.class_names == tuple(map(str, range(12)))

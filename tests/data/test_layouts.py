@@ -65,6 +65,18 @@ def test_train_val_and_test_are_parts_and_test_never_trains(make_folder: MakeFol
     assert "test/ never train" in said
 
 
+@pytest.mark.parametrize("inner", ["", "unlabeled/"])
+def test_parts_without_classes_are_parts_beside_a_table(
+    inner: str, make_folder: MakeFolder
+) -> None:
+    names = [f"{part}/{inner}{i}.png" for i, part in enumerate(["train"] * 4 + ["test "] * 2)]
+    table = f"file,label\n{names[0]},cat\n{names[1]},dog\n{names[4]},dog\n".encode()
+    dataset = open_folder(make_folder(numbered(*names) | {"labels.csv": table}))
+    assert known(dataset) == dict(enumerate(["cat", "dog", None, None, "dog", None]))
+    assert held_out(dataset) == [4, 5]
+    assert dataset.notes[0] == "parts, not classes: test , train"
+
+
 def test_a_broken_image_before_the_test_part_does_not_shift_it(make_folder: MakeFolder) -> None:
     files = numbered("train/a/0.png", "train/b/1.png", "test/a/2.png", "test/b/3.png")
     dataset = open_folder(make_folder({**files, "test/a/1.png": b"?", "train/a/9.png": b"?"}))
@@ -143,6 +155,7 @@ def test_dataset_json_says_the_labels(make_folder: MakeFolder) -> None:
     assert dataset.class_names == ("2", "10")
     of_each = ["10", "2", None, "10", None, "2", None]
     assert known(dataset) == dict(enumerate(of_each))
+    assert dataset.notes[0] == "2 rows say -1: unlabelled"
     assert dataset.unread == {}
 
 
