@@ -14,11 +14,12 @@ def figures_by_draw(report: Report) -> Comparison:
 
     With several samplers or numbers of steps the row tells what a sample costs, too.
     """
-    judge = "" if report.judge_accuracy is None else f", right in {report.judge_accuracy:.1%}"
+    known = report.judge_accuracy
+    judge = "" if known is None else f", right in {known:.1%} of held-out examples"
     caption = (
         f"{report.n_samples} samples at each scale with seed {report.seed}, judged by "
-        f"{report.extractor}{judge}; 95 % intervals over samples of this one run. A scale is not "
-        "to be chosen by these figures."
+        f"{report.extractor}{judge}; 95 % intervals over samples of this one run. Do not choose "
+        "a scale by these figures: `fewlabel compare` chooses one on a validation split."
     )
     found = {(_place(f), f.metric): f for f in report.figures if f.class_index is None}
     metrics = list(dict.fromkeys(metric for _, metric in found))
