@@ -21,7 +21,7 @@ def info(run: RunPath, as_json: Json = False) -> None:
     if document["score_from"]:
         document["score_from"] += f" ({document.pop('score_source')})"
     for key, value in document.items():
-        if value is not None:
+        if value is not None and value != {}:
             say(f"{key:<12} {_readable(value)}")
 
 

@@ -55,7 +55,7 @@ Size = Annotated[
 Preset = Annotated[
     str | None,
     typer.Option(
-        help="Network sizes and lengths: tiny, small, ddpm++, ncsn++.",
+        help="Network sizes and lengths: tiny, small, ddpm, ddpm++, ncsn++.",
         show_default="by image size",
     ),
 ]

@@ -4,7 +4,7 @@ file,label            or, for data without files,   index,label
 ponds/a.png,heron                                   0,heron
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from fewlabel.batch import UNLABELLED
 from fewlabel.data.classes import known_labels, plain_name, position_of, says_none
 from fewlabel.data.dataset import Dataset, fingerprint_of
 from fewlabel.data.table import is_table, plain_path, repeated, rows_of
@@ -45,9 +46,10 @@ def labelled_by_csv(dataset: Dataset, labels: str) -> Dataset:
     if not is_table(labels.strip()):
         return dataset
     path = Path(labels.strip()).expanduser()
-    _, given, n_blank = _read(dataset, path)
+    listed, given, n_blank = _read(dataset, path)
     found = with_labels(dataset, given)
-    return replace(found, notes=(*found.notes, *_notes(path, dataset, given, n_blank)))
+    notes = [*_notes(path, dataset, given, n_blank), *_left_out(path, dataset, listed, given)]
+    return replace(found, notes=(*found.notes, *notes))
 
 
 def with_labels(dataset: Dataset, given: Mapping[int, str]) -> Dataset:
@@ -184,6 +186,21 @@ def _notes(
         lines = _number(n_blank, "line has", "lines have")
         notes.append(f"{lines} no label in {path.name} yet: skipped")
     return tuple(notes)
+
+
+def _left_out(
+    path: Path, dataset: Dataset, listed: Sequence[int], given: Mapping[int, str]
+) -> list[str]:
+    """A note on labels that the data have and a CSV which adds others does not list."""
+    usable = dataset.labels != UNLABELLED
+    if dataset.test is not None:
+        usable[dataset.test] = False
+    usable[list(listed)] = False
+    if not given or not usable.any():
+        return []
+    kind = "file" if dataset.files is not None else "row"
+    left = _number(int(usable.sum()), f"labelled {kind} is", f"labelled {kind}s are")
+    return [f"{left} not in {path.name}: no model learns their labels unless it lists them too"]
 
 
 def _number(n: int, one: str, more: str) -> str:

@@ -57,14 +57,16 @@ def uncontested(
 
 
 def _caption(report: Report) -> str:
-    judge = "" if report.judge_accuracy is None else f", right in {report.judge_accuracy:.1%}"
+    known = report.judge_accuracy
+    judge = "" if known is None else f", right in {known:.1%} of held-out examples"
     seen = f"judged by {report.extractor}{judge}; 95 % intervals over"
     if not report.draws:
         where = "" if report.images is None else f" of {report.images}"
         return f"{report.n_samples} images{where}, {seen} these images."
     return (
         f"{report.n_samples} samples at each scale with seed {report.seed}, {seen} samples of "
-        "this one run. A scale is not to be chosen by these figures."
+        "this one run. Do not choose a scale by these figures: `fewlabel compare` chooses one on a "
+        "validation split."
     )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from fewlabel import methods, presets, process
+from fewlabel.batch import UNLABELLED
 from fewlabel.config import Config, Request, setting, validated
 from fewlabel.data import (
     Dataset,
@@ -41,15 +42,17 @@ class Plan:
     def summary(self) -> str:
         """What is about to be trained on what, in one line."""
         config, splits = self.config, self.splits
-        held_out = len(splits.validation) + len(splits.test)
+        held_out = np.concatenate([splits.validation, splits.test])
+        with_label = int((self.dataset.labels[held_out] != UNLABELLED).sum())
         row = methods.find_method(config.method)
         models = ", ".join(map(self._to_train, row.stages))
         if row.taught and len(splits.labelled) == len(splits.train):
             models += "; every training image shows its label, there is none to propagate one to"
         return (
             f"{self.dataset.name}: {len(splits.train)} examples of {in_words(config.shape)}, "
-            f"{len(splits.labelled)} labelled in {len(splits.class_names)} classes, {held_out} "
-            f"held out; {config.method}, preset {config.preset}: {models}"
+            f"{len(splits.labelled)} labelled in {len(splits.class_names)} classes, "
+            f"{len(held_out)} held out, {with_label} of them labelled; {config.method}, preset "
+            f"{config.preset}: {models}"
         )
 
     def _to_train(self, stage: methods.Stage) -> str:

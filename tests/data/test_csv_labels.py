@@ -102,7 +102,8 @@ def test_given_labels_join_those_of_the_data(make_folder: MakeFolder, tmp_path: 
     found = labelled_by_csv(dataset, csv)
     added = {"unlabeled/0.png": "emu", "unlabeled/1.png": "wren"}
     assert classes(found) == {**classes(dataset), **added}
-    assert found.notes == ("my.csv adds 1 class: emu",)
+    left = "4 labelled files are not in my.csv: no model learns their labels unless it lists them"
+    assert found.notes == ("my.csv adds 1 class: emu", f"{left} too")
     listed = [(found.files or [])[row] for row in draw_splits(found, csv, 0).labelled]
     assert {*listed} == {"unlabeled/0.png", "unlabeled/1.png", "heron/2.png", "wren/0.png"}
     assert labelled_by_csv(dataset, "all") is labelled_by_csv(dataset, "0.5") is dataset
