@@ -65,8 +65,8 @@ def _caption(report: Report) -> str:
         return f"{report.n_samples} images{where}, {seen} these images."
     return (
         f"{report.n_samples} samples at each scale with seed {report.seed}, {seen} samples of "
-        "this one run. Do not choose a scale by these figures: `fewlabel compare` chooses one on a "
-        "validation split."
+        "this one run. Do not choose a scale by these figures: `fewlabel compare` chooses one on "
+        "a validation split."
     )
 
 
