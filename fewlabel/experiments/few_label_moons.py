@@ -322,7 +322,7 @@ def _summary_rows(summary: Summary) -> list[Row]:
 
 def _protocol(effort: Effort) -> dict[str, str]:
     return {
-        "data": "moons: 10,000 points, 9,000 train; the oracle is all 10,000",
+        "data": "moons: 10,000 points, 9,029 train; the oracle is all 10,000",
         "labels": f"{', '.join(map(str, effort.counts))}, half of each class; {effort.draws} "
         "draws",
         "process": f"VE, σ in [{PROCESS.sigma_min:g}, {PROCESS.sigma_max:g}]",
