@@ -3,7 +3,7 @@
 import math
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -26,7 +26,7 @@ from fewlabel.methods import Method, find_method
 from fewlabel.models import build_classifier, build_score_model, compile_model
 from fewlabel.progress import Task, speaks, tell, track
 from fewlabel.run_folder import RunFolder
-from fewlabel.samplers import Sampler
+from fewlabel.samplers import Callback, Sampler, Step, loop
 from fewlabel.score import ScoreFunction, ScoreModel
 
 if TYPE_CHECKING:
@@ -45,8 +45,8 @@ class Samples:
     """Images, what they were asked to be, and what they cost.
 
     Attributes:
-        images: (n, C, H, W) in [-1, 1], or vectors (n, D).
-        labels: (n,) the class asked for.
+        images: (n, C, H, W) in [-1, 1], or vectors (n, D); fewer if a callback stopped.
+        labels: (n,) the class asked for, one an image.
         scale: the guidance scale.
         steps: grid points of the sampler.
         nfe: evaluations of the score network and of the classifier for each sample.
@@ -161,6 +161,7 @@ class Run:
         interval: tuple[float, float] | None = None,
         temperature: float = 1.0,
         batch_size: int = _BATCH,
+        callback: Callback | None = None,
     ) -> Tensor:
         """Images of a class, (n, C, H, W) in [-1, 1].
 
@@ -181,6 +182,7 @@ class Run:
             interval=interval,
             temperature=temperature,
             batch_size=batch_size,
+            callback=callback,
         ).images
 
     def draw(
@@ -197,6 +199,7 @@ class Run:
         batch_size: int = _BATCH,
         first: int = 0,
         progress: Task | None = None,
+        callback: Callback | None = None,
     ) -> Samples:
         """Draw images of a class and count what they cost.
 
@@ -220,9 +223,13 @@ class Run:
             first: index of the first image in a longer request: with `first=n` the next call
                 goes on where one for n images ended.
             progress: shows how many are done.
+            callback: called with each step of each batch, see `samplers.sample`. If it returns
+                False, the images are those of earlier batches and the batch as it is, denoised.
 
         Raises:
-            UserError: for a class that does not exist or an option out of range.
+            UserError: for a class that does not exist or an option out of range, or a callback
+                in one of several processes.
+            TrainingError: if a sample is not finite.
         """
         labels = self._labels(label, n, first)
         scale = self.method.scale if scale is None else scale
@@ -234,24 +241,21 @@ class Run:
         counted = _Counted(self.score_model), likelihood and _Counted(likelihood)
         began, drawn = time.monotonic(), [torch.empty(0, *self.config.shape)]
         share, half = launched.own_share(n), self.config.precision == "bf16"
+        watch = _Watch(callback, progress, len(share))
         for start in share[::batch_size]:
             of_batch = labels[start : min(start + batch_size, share.stop)].to(self.device)
-            if progress:
-                of_share = start - share.start, len(of_batch), len(share)
-                counted[0].told = partial(_show, progress, *of_share, counted[0].calls, points)
             shape = (len(of_batch), *self.config.shape)
             guided = guidance.of_kind(self.method.guidance, *counted, of_batch, scale, times)
+            how = sampler, steps, seed, first + start, self.device, watch.step
             with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
-                x = samplers.sample(
-                    guided, process, shape, sampler, steps, seed, first + start, self.device
-                )
-            drawn.append(x.cpu())
-        if progress:
-            progress.set(len(share), len(share))
+                drawn.append(samplers.sample(guided, process, shape, *how).cpu())
+            if watch.stopped:
+                break
+            watch.batch(len(of_batch))
         calls = sum(each.calls for each in counted if each) // max(1, len(drawn) - 1)
         x = launched.gathered(torch.cat(drawn), n)
         x = x if len(self.config.shape) == 1 else x.clamp(-1, 1)
-        return Samples(x, labels, scale, points, calls, time.monotonic() - began)
+        return Samples(x, labels[: len(x)], scale, points, calls, time.monotonic() - began)
 
     def guided(
         self,
@@ -526,20 +530,34 @@ def _several(values: Any) -> Sequence[Any]:
 
 
 class _Counted:
-    """Calls a function and counts how often; `told` is told the number before each."""
+    """Calls a function and counts how often."""
 
     def __init__(self, function: Any) -> None:
         self.function, self.calls = function, 0
-        self.told: Callable[[int], object] = lambda calls: None
 
     def __call__(self, *arguments: Tensor) -> Tensor:
-        self.told(self.calls)
         self.calls += 1
         return self.function(*arguments)
 
 
-def _show(
-    progress: Task, done: int, batch: int, total: int, before: int, points: int, calls: int
-) -> None:
-    """Show how far a batch is, by the calls for it; of samplers of a call a point, as most are."""
-    progress.set(done + int(batch * min(1.0, (calls - before) / points)), total)
+class _Watch:
+    """Shows the steps of batches as progress, and hands them to the caller's callback."""
+
+    def __init__(self, callback: Callback | None, progress: Task | None, total: int) -> None:
+        if callback is not None and launched.number() > 1:
+            raise UserError("a callback sees one of several processes: draw in one, or without it")
+        self._callback, self._progress = callback, progress or Task()
+        self._done, self._total, self.stopped = 0, total, False
+
+    def step(self, step: Step) -> bool:
+        """Show a step; whether to go on."""
+        n = len(step.x)
+        self._progress.set(self._done + min(int(n * step.done), n - 1), self._total)
+        self.stopped = self._callback is not None and loop.stops(self._callback(step))
+        return not self.stopped
+
+    def batch(self, n: int) -> None:
+        """A batch of n is done; of the last one it is shown, of others by the next step."""
+        self._done += n
+        if self._done == self._total:
+            self._progress.set(self._done, self._total)

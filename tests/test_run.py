@@ -41,7 +41,7 @@ def test_the_guided_score_is_what_samples_follow(finished_run: Run) -> None:
     assert torch.equal(
         samplers.sample(of_each, process, shape, steps=7, seed=2).clamp(-1, 1), drawn
     )
-    own = samplers.Sampler(samplers.ddim, grids.karras, 5, takes_random=True)
+    own = samplers.Sampler(samplers.ddim, grids.karras, 5)
     plain = samplers.sample(guided, process, shape, own, seed=2).clamp(-1, 1)
     assert torch.equal(
         plain, finished_run.sample("4", 3, **settings | {"sampler": own, "steps": 5})
@@ -264,19 +264,79 @@ def test_opening_a_run_leaves_the_global_generator_alone(finished_run: Run) -> N
     assert torch.equal(torch.rand(3), expected)
 
 
-def test_progress_is_shown_within_a_batch(finished_run: Run) -> None:
-    seen: list[tuple[int, int]] = []
+class Seen(Task):
+    """Progress that is kept: each (done, total), with the evaluations made until then."""
 
-    class Seen(Task):
-        def set(self, done: int, total: int, note: str = "") -> None:
-            seen.append((done, total))
+    def __init__(self, run: Run) -> None:
+        self.told: list[tuple[int, int, int]] = []
+        self.calls = 0
+        run.score_model.register_forward_hook(self._count)
 
-    drawn = finished_run.draw(3, n=24, scale=0, steps=12, batch_size=12, seed=1, progress=Seen())
-    done = [share for share, _ in seen]
+    def _count(self, *_: object) -> None:
+        self.calls += 1
+
+    def set(self, done: int, total: int, note: str = "") -> None:
+        self.told.append((done, total, self.calls))
+
+
+class Zero(torch.nn.Module):
+    """With it a score model is that of one wide Gaussian, which the ode follows in few steps."""
+
+    def forward(self, u: torch.Tensor, c_noise: torch.Tensor) -> torch.Tensor:
+        return torch.zeros_like(u)
+
+
+@pytest.fixture
+def own_run(finished_run: Run) -> Run:
+    """A run with a score model of its own, to be watched."""
+    run = fewlabel.load(finished_run.folder.path, "cpu")
+    run.score_model.network = Zero()
+    return run
+
+
+@pytest.mark.parametrize("sampler", ["dpm++", "heun", "pc", "ddim", "ode"])
+def test_progress_goes_with_the_work_and_ends_with_it(own_run: Run, sampler: str) -> None:
+    seen, n, steps = Seen(own_run), 24, 12
+    how = {"scale": 0, "steps": steps, "sampler": sampler, "batch_size": 12, "seed": 1}
+    drawn = own_run.draw(3, n, **how, progress=seen)
+    done = [done for done, _, _ in seen.told]
     assert done == sorted(done)
-    assert {*range(0, 24)} <= {*done}
-    assert done[-1] == 24
-    assert {total for _, total in seen} == {24}
-    assert torch.equal(
-        drawn.images, finished_run.sample(3, 24, 0, steps=12, batch_size=12, seed=1)
-    )
+    assert {total for _, total, _ in seen.told} == {n}
+    assert seen.told[-1] == (n, n, seen.calls)
+    assert done.count(n) == 1
+    if sampler == "ode":  # by log σ/α: how much work is left it does not know
+        assert len({*done}) > 12
+    else:
+        for share, _, calls in seen.told:
+            assert abs(share / n - calls / seen.calls) < 1 / (2 * steps) + 1 / n
+    assert torch.equal(drawn.images, own_run.sample(3, n, **how))
+
+
+def test_a_callback_stops_a_request(own_run: Run) -> None:
+    """With the images of earlier batches, and its own batch as it is, denoised."""
+    seen, batches = Seen(own_run), []
+    how = {"scale": 0, "steps": 6, "batch_size": 4, "seed": 1}
+    whole = own_run.sample(n=10, **how)
+    before, seen.told = seen.calls, []
+
+    def stop(step: samplers.Step) -> bool:
+        batches.append(step)
+        return len(batches) < 6 + 3
+
+    drawn = own_run.draw(n=10, **how, callback=stop, progress=seen)
+    assert seen.calls - before == 6 + 3
+    assert torch.equal(drawn.images[:4], whole[:4])
+    assert torch.equal(drawn.images[4:], batches[-1].denoised.clamp(-1, 1))
+    assert drawn.labels.tolist() == [*range(8)]
+    assert max(done for done, _, _ in seen.told) < 8
+    assert torch.equal(own_run.sample(n=10, **how, callback=lambda step: None), whole)
+    assert torch.equal(own_run.sample(n=10, **how, callback=lambda step: step.done < 1), whole[:4])
+
+
+def test_a_callback_in_one_of_several_processes_is_refused(
+    finished_run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fewlabel.launched.number", lambda: 2)
+    monkeypatch.setattr("fewlabel.launched.own_share", range)
+    with pytest.raises(UserError, match="a callback sees one of several processes"):
+        finished_run.sample(n=2, callback=lambda step: None)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from fewlabel.process import Process
 
-__all__ = ["karras", "log_snr", "uniform"]
+__all__ = ["ends", "karras", "log_snr", "uniform"]
 
 _MOST_RATIO = 160.0
 """A noise ratio beyond which nothing is left of data of order one."""
@@ -40,6 +40,11 @@ def log_snr(process: Process, steps: int) -> Tensor:
 def uniform(process: Process, steps: int) -> Tensor:
     """Times evenly spaced in the process's own time."""
     return torch.linspace(process.t_max, process.t_min, steps, dtype=torch.float64)
+
+
+def ends(process: Process, steps: int) -> Tensor:
+    """t_max and t_min alone, whatever the number: for a sampler that chooses its own steps."""
+    return uniform(process, 2)
 
 
 def _ratio_range(process: Process) -> tuple[Tensor, Tensor]:

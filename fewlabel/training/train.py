@@ -295,7 +295,10 @@ def _draw(record: Record, planned: Plan, folder: RunFolder) -> None:
     conditional = methods.find_method(config.method).conditional
     classes = len(planned.splits.class_names) if conditional else 0
     path = folder.path / "sheets" / f"step-{record.step:08d}.png"
-    draw_sheet(cast(ScoreModel, record.average), config.shape, path, config.seed, classes)
+    try:
+        draw_sheet(cast(ScoreModel, record.average), config.shape, path, config.seed, classes)
+    except TrainingError as error:  # a picture is no reason to end the training
+        tell(f"note: no sheet of samples at step {record.step}: {error}")
 
 
 def _note(record: Record) -> str:

@@ -26,8 +26,7 @@ from fewlabel.models import build_score_model, classifier_network
 from fewlabel.randomness import SampleRandom
 from fewlabel.run import Run
 from fewlabel.run_folder import RunFolder
-from fewlabel.samplers import ddim, dpm_solver_2m
-from fewlabel.score import denoised
+from fewlabel.samplers import ddim, dpm_solver_2m, solve
 
 Cli = Callable[..., SimpleNamespace]
 
@@ -81,8 +80,7 @@ def test_a_pipeline_of_our_own_draws_what_the_run_draws(
     times = model.process.time_at(sigmas.double()).float()
     noise = torch.randn(3, *run.config.shape, generator=torch.Generator().manual_seed(0))
     x = model.process.alpha(times[0]) * sigmas[0] * noise
-    x = ddim(model, model.process, x, times, SampleRandom(0, range(3)))
-    x = denoised(model(x, times[-1]), x, times[-1], model.process)
+    x = solve(ddim, model, model.process, x, times, SampleRandom(0, range(3))).denoised
     ours = (x / 2 + 0.5).clamp(0, 1)
     assert 0.05 < ((drawn > 0) & (drawn < 1)).float().mean()
     assert (drawn - ours).abs().max() < 1e-3
@@ -116,8 +114,9 @@ def test_its_own_solver_is_ours(tmp_path: Path, finished_run: Run) -> None:
     model = finished_run.score_model
     times = pipeline.scheduler.sigmas[:-1]
     noise = torch.randn(8, *finished_run.config.shape, generator=torch.Generator().manual_seed(0))
-    x = dpm_solver_2m(model, model.process, times[0] * noise, times)
-    ours = (denoised(model(x, times[-1]), x, times[-1], model.process) / 2 + 0.5).clamp(0, 1)
+    random = SampleRandom(0, range(8))
+    last = solve(dpm_solver_2m, model, model.process, times[0] * noise, times, random)
+    ours = (last.denoised / 2 + 0.5).clamp(0, 1)
     assert (drawn - ours).abs().mean() < 2e-3
 
 

@@ -4,7 +4,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from fewlabel import samplers
 from fewlabel.process import EDM, VE, VP, Process, SubVP
+from fewlabel.randomness import SampleRandom
+from fewlabel.score import ScoreFunction
 
 PROCESSES = [VE(0.02, 20.0), VP(), SubVP(), EDM(0.01, 20.0)]
 every_process = pytest.mark.parametrize(
@@ -20,6 +23,16 @@ class Given:
 
     def normal_like(self, x: Tensor) -> Tensor:
         return next(self._noise).to(x)
+
+
+NO_NOISE = SampleRandom(0, [])
+"""It has no generator: DDIM at η = 0 fails if it draws."""
+
+
+def carry(sampler: str, score: ScoreFunction, process: Process, x: Tensor, steps: int) -> Tensor:
+    """The samples at t_min of those that are x at t_max, by a sampler that draws nothing."""
+    row = samplers.SAMPLERS[sampler]
+    return samplers.solve(row.function, score, process, x, row.grid(process, steps), NO_NOISE).x
 
 
 def start(process: Process, n: int = 12) -> Tensor:

@@ -1,33 +1,25 @@
 """Samplers that draw nothing, against solutions of high order, closed forms and diffusers."""
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from diffusers import DDIMScheduler, EDMDPMSolverMultistepScheduler, HeunDiscreteScheduler
 from mixtures import SmoothNetwork, three_classes
-from sampler_cases import Given, every_process, start
+from sampler_cases import NO_NOISE, Given, carry, every_process, start
 from scipy.integrate import solve_ivp
 from torch import Tensor
 
-from fewlabel import guidance, samplers
+from fewlabel import guidance
 from fewlabel.oracle import GaussianMixture
 from fewlabel.process import EDM, VP, Process
-from fewlabel.randomness import SampleRandom
-from fewlabel.samplers import grids
+from fewlabel.samplers import ddim, dpm_solver_2m, grids, heun, sde_dpm_solver_2m, solve
 from fewlabel.samplers.ode import integrate
-from fewlabel.score import ScoreFunction, ScoreModel, denoised
+from fewlabel.score import ScoreFunction, ScoreModel
 
 ORDERS = {"heun": 2, "dpm++": 2, "ddim": 1}
-NO_NOISE = SampleRandom(0, [])
-"""It has no generator: DDIM at η = 0 fails if it draws."""
-
-
-def carry(sampler: str, score: ScoreFunction, process: Process, x: Tensor, steps: int) -> Tensor:
-    row = samplers.SAMPLERS[sampler]
-    random = [NO_NOISE] if row.takes_random else []
-    return row.function(score, process, x, row.grid(process, steps), *random)
 
 
 def reference(score: ScoreFunction, process: Process, x: Tensor) -> Tensor:
@@ -137,14 +129,14 @@ def test_dpm_solver_agrees_with_diffusers(steps: int) -> None:
     score = ScoreModel(network, process, sigma_data)
     for i, timestep in enumerate(scheduler.timesteps):
         if i:  # ours so far, over the first i steps
-            ours = samplers.dpm_solver_2m(score, process, process.prior(noise), times[: i + 1])
-            torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+            x = process.prior(noise)
+            ours = solve(dpm_solver_2m, score, process, x, times[: i + 1], NO_NOISE)
+            torch.testing.assert_close(ours.x, theirs, rtol=1e-5, atol=1e-5)
         scaled = scheduler.scale_model_input(theirs, timestep)
         with torch.no_grad():
             output = network(scaled, timestep.expand(9))
         theirs = scheduler.step(output, timestep, theirs).prev_sample
-    last = denoised(score(ours, times[-1]), ours, times[-1], process)
-    torch.testing.assert_close(last, theirs, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(ours.denoised, theirs, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("steps", [3, 10, 40])
@@ -159,9 +151,8 @@ def test_heun_agrees_with_diffusers(steps: int) -> None:
         noise = -at * score(theirs, at.double())
         theirs = scheduler.step(noise, timestep, theirs).prev_sample
     times = grids.karras(process, steps)
-    ours = samplers.heun(score, process, x, times)
-    last = denoised(score(ours, times[-1]), ours, times[-1], process)
-    torch.testing.assert_close(last, theirs, rtol=1e-4, atol=1e-4)
+    ours = solve(heun, score, process, x, times, NO_NOISE)
+    torch.testing.assert_close(ours.denoised, theirs, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("eta", [0.0, 0.4, 1.0])
@@ -179,7 +170,8 @@ def test_ddim_agrees_with_diffusers(eta: float) -> None:
         theirs = scheduler.step(
             predicted, timestep, theirs, eta, variance_noise=noise[i].double()
         ).prev_sample
-        ours = samplers.ddim(score, process, start(process), times[: i + 2], Given(noise), eta)
+        way = score, process, start(process), times[: i + 2], Given(noise)
+        ours = solve(partial(ddim, eta=eta), *way).x
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
 
 
@@ -206,5 +198,5 @@ def test_the_sde_solver_agrees_with_diffusers(steps: int) -> None:
     noise = torch.stack(
         [torch.randn(x.shape, generator=generator, dtype=x.dtype) for _ in times[1:]]
     )
-    ours = samplers.sde_dpm_solver_2m(score, process, x, times, Given(noise))
+    ours = solve(sde_dpm_solver_2m, score, process, x, times, Given(noise)).x
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)

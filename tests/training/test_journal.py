@@ -13,6 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from fewlabel import guidance, samplers
 from fewlabel.errors import Interrupted, UserError
 from fewlabel.pictures.grid import image_grid
+from fewlabel.process import EDM
 from fewlabel.run import Run
 from fewlabel.training.ema import Ema
 from fewlabel.training.train import train
@@ -91,6 +92,23 @@ def test_sheets_of_a_conditional_model_show_the_classes_in_turn(
         with Image.open(of_sheet) as ours, Image.open(expected) as theirs:
             same.append(ImageChops.difference(ours, theirs).getbbox() is None)
     assert same == [True, False]  # so the labels are those, not the next ones
+
+
+def test_a_sheet_that_cannot_be_drawn_does_not_end_the_training(
+    tmp_path: Path,
+    tiny: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    prior = EDM.prior
+    with monkeypatch.context() as patch:
+        patch.setattr(EDM, "prior", lambda self, noise: torch.nan * prior(self, noise))
+        sheets = ("score.sheet_every=2",)
+        train("digits", method="cg", out=tmp_path, steps=2, overrides=[*tiny, *sheets])
+    assert not (tmp_path / "sheets").exists()
+    assert (
+        "note: no sheet of samples at step 2: 16 of 16 samples are not" in capsys.readouterr().err
+    )
 
 
 def test_sheets_of_points(tmp_path: Path) -> None:
