@@ -9,10 +9,21 @@ from pathlib import Path
 
 from fewlabel.errors import TrainingError, UserError
 
-__all__ = ["VARIABLE", "check_claim", "max_bytes", "out_of_memory", "raise_it", "read_text"]
+__all__ = [
+    "ROW_BYTES",
+    "VARIABLE",
+    "check_claim",
+    "max_bytes",
+    "out_of_memory",
+    "raise_it",
+    "read_text",
+]
 
 VARIABLE = "FEWLABEL_MAX_MB"
 """The environment variable that sets the limit."""
+
+ROW_BYTES = 160
+"""What an example takes beside its values: its label, its hash and its place in the splits."""
 
 _MEGABYTE = 2**20
 _DEFAULT = 512

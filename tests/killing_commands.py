@@ -30,8 +30,8 @@ sys.path.append(str(Path(__file__).parent / "interop"))
 sys.path.append(str(Path(__file__).parent))
 
 TINY = """score.widths=[8,32] score.attention=[false,false] classifier.widths=[8,8]
-score.fit.batch=16 classifier.fit.batch=16 score.fit.checkpoint_every=10
-classifier.fit.checkpoint_every=10 score.fit.steps=30 classifier.fit.steps=30""".split()
+score.fit.batch=16 classifier.fit.batch=16 score.fit.checkpoint_every=15
+classifier.fit.checkpoint_every=15 score.fit.steps=30 classifier.fit.steps=30""".split()
 TIMED = re.compile(rb'"seconds": [^,}\n]+|[0-9.]+ s\b|"(scoring|sampling)_seconds": [^,}\n]+')
 KEPT = {
     ".png",
@@ -71,7 +71,7 @@ COMMANDS = {
     "import": "import {source} --size 32 --out {out}",
     "export": "export {source} --out {out}",
     "decoding": "datasets {source} --out {out}/sheet.png",
-    "compare": "compare digits --methods cg --scale 1 --metrics accuracy -n 10 --steps 2 "
+    "compare": "compare digits --methods cg,cg-ls --scale 1 --metrics accuracy -n 10 --steps 2 "
     "--out {out}" + "".join(f" --set {text}" for text in TINY),
 }
 
@@ -132,14 +132,16 @@ def temporary(work: Path) -> list[str]:
 
 
 def trial(arguments: list[str], work: Path, number: int, wait: float) -> bool:
-    """Kill the command after some seconds; whether it was still at work."""
-    shutil.rmtree(work, ignore_errors=True)
-    pid = child(arguments, work)
-    time.sleep(wait)
-    os.kill(pid, number)
-    status = ended(pid)
-    time.sleep(1.0 if arguments[0] == "compare" else 0)  # its workers notice
-    return status != 0
+    """Kill the command after some seconds, sooner if it had ended; whether it was at work."""
+    for sooner in (1.0, 0.8, 0.6, 0.4, 0.2):
+        shutil.rmtree(work, ignore_errors=True)
+        pid = child(arguments, work)
+        time.sleep(wait * sooner)
+        os.kill(pid, number)
+        if ended(pid) != 0:
+            time.sleep(1.0 if arguments[0] == "compare" else 0)  # its workers notice
+            return True
+    return False
 
 
 def kills(folder: Path, command: str, points: int, run: Path) -> None:

@@ -4,6 +4,7 @@ import io
 import math
 import zipfile
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.lib.format import (
@@ -19,7 +20,7 @@ from fewlabel.data.classes import known_integers
 from fewlabel.data.dataset import Dataset, array_digest, data_fingerprint
 from fewlabel.data.in_memory import image_dataset
 from fewlabel.errors import UserError
-from fewlabel.limits import check_claim, out_of_memory
+from fewlabel.limits import ROW_BYTES, check_claim, out_of_memory
 from fewlabel.regular_file import regular
 
 __all__ = ["open_npz"]
@@ -27,6 +28,19 @@ __all__ = ["open_npz"]
 _USED = ("images", "vectors", "labels", "class_names")
 _HEAD = 2**14  # bytes: no head of a plain array is longer
 _SHOWN = 300
+_NAME_BYTES = 300  # of a class name, beside nine times its bytes: as text, in lists and tables
+
+
+class _Head(NamedTuple):
+    """What the head of an array says of it."""
+
+    member: str
+    n_values: int
+    kind: np.dtype
+
+    @property
+    def n_bytes(self) -> int:
+        return self.n_values * self.kind.itemsize
 
 
 def open_npz(path: Path, size: int | None = None) -> Dataset:
@@ -70,7 +84,12 @@ def _read(path: Path) -> dict[str, NDArray]:
     try:
         with zipfile.ZipFile(path) as file:
             members = {name.removesuffix(".npy"): name for name in file.namelist()}
-            return {name: _member(path, file, members[name]) for name in _USED if name in members}
+            heads = {name: _head(file, members[name]) for name in _USED if name in members}
+            needed = {head.member: _bytes_in_use(name, head) for name, head in heads.items()}
+            for member, n_bytes in needed.items():
+                check_claim(path, member, n_bytes)
+            check_claim(path, "its arrays", sum(needed.values()))
+            return {name: _values_of(file, head) for name, head in heads.items()}
     except UserError:
         raise
     except MemoryError:
@@ -83,21 +102,35 @@ def _read(path: Path) -> dict[str, NDArray]:
         ) from None
 
 
-def _member(path: Path, file: zipfile.ZipFile, name: str) -> NDArray:
-    """One array, after what its head and the archive claim of it were found to agree."""
+def _head(file: zipfile.ZipFile, name: str) -> _Head:
+    """The head of an array, after what it and the archive claim were found to agree."""
     with file.open(name) as stream:
         head = io.BytesIO(stream.read(_HEAD))
         version = read_magic(head)
         read_header = read_array_header_1_0 if version == (1, 0) else read_array_header_2_0
         shape, _, kind = read_header(head)
-    claimed = math.prod(shape) * kind.itemsize
+    found = _Head(name, math.prod(shape), kind)
     there = file.getinfo(name).file_size - head.tell()
     if kind.hasobject:
         raise ValueError(f"{name} holds Python objects")
-    if claimed != there:
-        raise ValueError(f"{name} claims {claimed:,} bytes and has {there:,}")
-    check_claim(path, name, claimed)
-    with file.open(name) as stream:
+    if found.n_bytes != there:
+        raise ValueError(f"{name} claims {found.n_bytes:,} bytes and has {there:,}")
+    return found
+
+
+def _bytes_in_use(name: str, head: _Head) -> int:
+    """The memory that an array takes, and what is made of it."""
+    if name == "vectors" and head.kind != np.float32:  # a copy is made in float32
+        return head.n_bytes + 4 * head.n_values
+    if name == "labels":
+        return head.n_bytes + ROW_BYTES * head.n_values
+    if name == "class_names":
+        return 9 * head.n_bytes + _NAME_BYTES * head.n_values
+    return head.n_bytes
+
+
+def _values_of(file: zipfile.ZipFile, head: _Head) -> NDArray:
+    with file.open(head.member) as stream:
         return read_array(stream, allow_pickle=False)
 
 

@@ -29,12 +29,13 @@ from fewlabel.data.classes import known_integers
 from fewlabel.data.dataset import Dataset
 from fewlabel.data.in_memory import image_dataset
 from fewlabel.errors import UserError
-from fewlabel.limits import check_claim, out_of_memory, read_text
+from fewlabel.limits import ROW_BYTES, check_claim, out_of_memory, read_text
 
 __all__ = ["open_idx"]
 
 _UNSIGNED_BYTES = 8
 _AT_ONCE = 2**20
+_PARTS = 2  # values are held once more when the test part joins them
 _NAMES = "class_names.txt"
 _EMNIST = re.compile(r"(emnist-\w+)-(train|test)-(images|labels)[-.]idx\d-ubyte(\.gz)?$")
 
@@ -158,7 +159,7 @@ def _values(path: Path, axes: int, stream: BinaryIO | gzip.GzipFile) -> NDArray[
         raise UserError(f"{path} is no IDX file of bytes with {axes} axes: fetch it again")
     shape = struct.unpack(f">{axes}I", head[4:])
     claimed = math.prod(shape)
-    check_claim(path, "the values", claimed)
+    check_claim(path, "the values", _PARTS * claimed + ROW_BYTES * shape[0])
     values, n = np.empty(claimed, np.uint8), 0
     while n < claimed and (read := stream.read(min(_AT_ONCE, claimed - n))):
         values[n : n + len(read)] = np.frombuffer(read, np.uint8)
