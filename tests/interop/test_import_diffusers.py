@@ -16,8 +16,7 @@ from fewlabel.errors import UserError
 from fewlabel.interop.importing import import_model
 from fewlabel.randomness import SampleRandom
 from fewlabel.run import Run
-from fewlabel.samplers import ddim
-from fewlabel.score import denoised
+from fewlabel.samplers import ddim, solve
 from fewlabel.training.train import train
 
 Cli = Callable[..., SimpleNamespace]
@@ -63,8 +62,8 @@ def test_samples_of_ddim(tmp_path: Path) -> None:
         4, generator=torch.Generator().manual_seed(0), num_inference_steps=50, output_type="pt"
     ).images
     times = pipeline.scheduler.timesteps.float()
-    x = ddim(model, model.process, images(4), times, SampleRandom(0, range(4)))
-    x = denoised(model(x, times[-1]), x, times[-1], model.process)
+    random = SampleRandom(0, range(4))
+    x = solve(ddim, model, model.process, images(4), times, random).denoised
     ours = (x / 2 + 0.5).clamp(0, 1)
     assert 0.05 < (expected > 0.01).float().mean()
     assert (expected - ours).abs().max() < 1e-3

@@ -14,7 +14,7 @@ from torch import nn
 from fewlabel.batch import UNLABELLED
 from fewlabel.data import Batches, Dataset, Splits, draw_splits
 from fewlabel.errors import UserError
-from fewlabel.metrics import evaluate, judge
+from fewlabel.metrics import judge, judging
 from fewlabel.metrics.judge import train_judge
 from fewlabel.metrics.report import Report
 from fewlabel.run import Run
@@ -310,7 +310,7 @@ def test_it_is_trained_only_for_metrics_that_ask_it(
         asked.append(arguments)
         return train_judge(*arguments)
 
-    monkeypatch.setattr(evaluate, "train_judge", spied)
+    monkeypatch.setattr(judging, "train_judge", spied)
     how = {"per_class": 10, "steps": 2, "extractor": extractor}
     report: Report = finished_run.evaluate(metrics, (1.0, 2.0, 1.0), **how)
     assert len(asked) == needed

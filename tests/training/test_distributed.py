@@ -16,7 +16,7 @@ from torch import Tensor
 
 from fewlabel import methods
 from fewlabel.errors import UserError
-from fewlabel.objectives import Objective, Weighted
+from fewlabel.objectives import Objective, Uniform, Weighted
 from fewlabel.run_folder import RunFolder
 from fewlabel.training.processes import check_parallelism
 from fewlabel.training.train import train
@@ -104,7 +104,7 @@ def test_two_processes_train_as_one(tmp_path: Path) -> None:
 
 def objective_of(method: str) -> Objective:
     row = methods.METHODS[method]
-    built = methods.Models((2,))
+    built = methods.Models((2,), times=Uniform())
     return Objective(
         {name: Weighted(loss.build(built), "all") for name, loss in row.classifier.items()}
     )
