@@ -18,12 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fewlabel.batch import UNLABELLED
-from fewlabel.data.classes import known_integers, signed
+from fewlabel.data.classes import known_integers, names_in, signed
 from fewlabel.data.dataset import Dataset
 from fewlabel.data.in_memory import image_dataset
 from fewlabel.data.pickled_arrays import unpickle_arrays
 from fewlabel.errors import UserError
-from fewlabel.limits import check_claim, read_text
+from fewlabel.limits import check_claim
 
 __all__ = ["open_cifar10", "open_cifar100"]
 
@@ -183,8 +183,7 @@ def _checked(path: Path, pixels: NDArray[np.uint8], labels: Any, layout: _Layout
 
 def _class_names(folder: Path, layout: _Layout) -> tuple[str, ...]:
     if (path := folder / layout.names_file).is_file():
-        lines = read_text(path, errors="replace").splitlines()
-        names = [line.strip() for line in lines if line.strip()]
+        names = names_in(path)
     elif (path := folder / layout.pickled_names_file).is_file():
         listed = unpickle_arrays(path).get(layout.names_key)
         listed = listed if isinstance(listed, list) else []

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from fewlabel.batch import UNLABELLED
 from fewlabel.errors import UserError
 from fewlabel.files import printable
+from fewlabel.limits import read_text
 
 __all__ = [
     "Known",
@@ -30,6 +31,7 @@ __all__ = [
     "index_of",
     "known_integers",
     "known_labels",
+    "names_in",
     "plain_name",
     "position_of",
     "refuse_sign",
@@ -69,6 +71,20 @@ class Known(NamedTuple):
 def plain_name(text: str) -> str:
     """A name in one spelling: composed letters (NFC), no space around it."""
     return unicodedata.normalize("NFC", text).strip()
+
+
+def names_in(path: Path) -> list[str]:
+    """The names in a list of classes, one a line; blank lines at its end do not count.
+
+    Raises:
+        UserError: for a blank line before others, which would shift them.
+    """
+    names = [line.strip() for line in read_text(path, errors="replace").splitlines()]
+    while names and not names[-1]:
+        names.pop()
+    if "" in names:
+        raise UserError(f"{path}, line {names.index('') + 1} is blank: write a name there")
+    return names
 
 
 def says_none(text: str) -> bool:

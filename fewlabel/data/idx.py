@@ -25,7 +25,7 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fewlabel.data.classes import known_integers
+from fewlabel.data.classes import known_integers, names_in
 from fewlabel.data.dataset import Dataset
 from fewlabel.data.in_memory import image_dataset
 from fewlabel.errors import UserError
@@ -177,8 +177,7 @@ def _class_names(files: _Files) -> tuple[str, list[str] | dict[int, str] | None]
     """Where the names are from, and the names, in order or by label; None if there are none."""
     path = files.folder / _NAMES
     if path.is_file():
-        lines = read_text(path, errors="replace").splitlines()
-        return str(path), [line.strip() for line in lines if line.strip()]
+        return str(path), names_in(path)
     if files.mapping and files.mapping.is_file():
         return str(files.mapping), _characters(files.mapping)
     return str(files.folder), None

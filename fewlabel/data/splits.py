@@ -117,12 +117,12 @@ class Splits:
             dataset: the data as the source has them; files may have been added or removed since.
         """
         given = dict(self.given)
-        if given and not np.array_equal(self.contents, dataset.contents):
-            class_of = {int(self.contents[row]): name for row, name in given.items()}
-            free = np.flatnonzero(dataset.labels == UNLABELLED)
-            rows = zip(free.tolist(), dataset.contents[free].tolist(), strict=True)
-            given = {row: class_of[content] for row, content in rows if content in class_of}
-        return with_labels(dataset, given)
+        free = np.flatnonzero(dataset.labels == UNLABELLED).tolist()
+        if np.array_equal(self.contents, dataset.contents):
+            return with_labels(dataset, {row: given[row] for row in free if row in given})
+        class_of = {int(self.contents[row]): name for row, name in given.items()}
+        said = {row: class_of.get(int(dataset.contents[row])) for row in free if class_of}
+        return with_labels(dataset, {row: name for row, name in said.items() if name})
 
     def check(self, dataset: Dataset, where: str) -> None:
         """Raise unless the manifest was drawn from this dataset.
@@ -149,6 +149,9 @@ class Splits:
         found = [
             f"{gone} of its {len(before)} examples are gone" if gone else "",
             f"{len(new)} are new{named}" if len(new) else "",
+            f"there are {len(now)} examples and were {len(before)}"
+            if len(now) != len(before) and not (gone or len(new))
+            else "",
             f"its classes are {', '.join(dataset.class_names)}"
             if dataset.class_names != self.class_names
             else "",

@@ -126,6 +126,25 @@ def test_what_a_csv_gave_is_kept_with_the_splits(make_folder: MakeFolder, tmp_pa
     assert other.fingerprint != found.fingerprint
 
 
+def test_the_data_go_before_what_a_csv_gave_once(make_folder: MakeFolder, tmp_path: Path) -> None:
+    """A label that was given by mistake is corrected in labels.csv; no file is moved."""
+    root = make_folder(images(*BIRDS))
+    given = (
+        "heron/0.png,heron",
+        "wren/0.png,wren",
+        "unlabeled/1.png,wren",
+        "unlabeled/2.png,wren",
+    )
+    csv = written(tmp_path / "my.csv", "file,label", *given)
+    dataset = open_folder(root)
+    splits = draw_splits(labelled_by_csv(dataset, csv), csv, 0)
+    (root / "labels.csv").write_text("file,label\nunlabeled/2.png,heron\n")
+    corrected = open_folder(root)
+    assert corrected.files == dataset.files
+    found = classes(splits.with_given(corrected))
+    assert (found["unlabeled/1.png"], found["unlabeled/2.png"]) == ("wren", "heron")
+
+
 def test_splits_of_other_data_are_refused(
     make_folder: MakeFolder, tmp_path: Path, refuses: Refuses
 ) -> None:

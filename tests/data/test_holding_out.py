@@ -131,6 +131,8 @@ def test_a_manifest_follows_its_data(make_dataset: MakeDataset, refuses: Refuses
     assert max(map(max, sides)) < len(dataset)
     assert "5 are new" in splits.changes(more)
     assert "3 of its 120 examples are gone" in splits.changes(now)
+    copied = chosen(dataset, np.append(np.arange(120), 7))
+    assert "there are 121 examples and were 120" in splits.changes(copied)
     with refuses("run r was made from another dataset", "c, d"):
         splits.onto(replace(now, class_names=("c", "d")), "run r")
     with refuses("run r was made from another dataset", "gone"):

@@ -190,6 +190,9 @@ def test_refuses_what_does_not_fit(tmp_path: Path, refuses: Refuses) -> None:
     (tmp_path / "batches.meta.txt").write_text("one\ntwo\n")
     with refuses("batches.meta.txt names 2 classes instead of 10"):
         opened(tmp_path)
+    (tmp_path / "batches.meta.txt").write_text("\n".join([*"abcde", "", *"fghij"]))
+    with refuses("batches.meta.txt, line 6 is blank"):
+        opened(tmp_path)
     shutil.rmtree(tmp_path)
     with refuses("cifar10:", "check the path"):
         opened(tmp_path)

@@ -110,6 +110,7 @@ def test_a_relative_path_means_the_same_elsewhere(
         ("train-labels-idx1-ubyte", idx(LABELS), ["40 images and 60 labels", "replace"]),
         ("t10k-images-idx3-ubyte", idx(TEST[:, :5]), ["6×6", "5×6", "one dataset"]),
         ("class_names.txt", b"one\n", ["class_names.txt: 1 names for 2 classes", "none for 1"]),
+        ("class_names.txt", b"one\n\nthree\n", ["class_names.txt, line 2 is blank"]),
         (
             "class_names.txt",
             b"one\none\n",
