@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 
 from fewlabel.config import Config, read_yaml
 from fewlabel.errors import UserError
+from fewlabel.metrics.judging import check_data
 from fewlabel.models import build_classifier, build_score_model, training_times
 from fewlabel.objectives import LogitNormal, LogNormal, Times, Uniform
 from fewlabel.presets import PRESETS, TAUGHT
@@ -364,9 +365,27 @@ def test_more_labels_of_few_images_keep_their_score_model(tmp_path: Path) -> Non
     np.savez(tmp_path / "points.npz", vectors=vectors, labels=labels)
     alone = plan(data, options={"method": "cg"}).splits
     assert len(np.intersect1d(alone.validation, run.splits.train)) > len(alone.validation) / 2
-    more = plan(data, options={"method": "cg"}, score=run.folder.path).splits
-    np.testing.assert_array_equal(more.validation, run.splits.validation)
-    assert len(more.labelled) > len(run.splits.labelled)
+    planned = plan(data, options={"method": "cg"}, score=run.folder.path)
+    np.testing.assert_array_equal(planned.splits.validation, run.splits.validation)
+    assert len(planned.splits.labelled) > len(run.splits.labelled)
+    with pytest.raises(UserError, match="leave --score out if there is one: its score model saw"):
+        check_data(["intra-fid"], planned.dataset, planned.splits, "validation")
+
+
+def test_a_score_model_of_other_files_is_noted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Files that were all saved anew are others; the score model may have seen their images."""
+    random, few = np.random.default_rng(0), {"steps": 1, "device": "cpu"}
+    vectors, labels = random.standard_normal((40, 2)), np.arange(40) % 2
+    for name, values in (("a", vectors), ("b", vectors + 1e-3)):
+        np.savez(tmp_path / f"{name}.npz", vectors=values, labels=labels)
+    data = {name: str(tmp_path / f"{name}.npz") for name in "ab"}
+    score = train(data["a"], out=tmp_path / "run", method="cg", **few).folder.path
+    for name, known in (("a", False), ("b", True)):
+        capsys.readouterr()
+        plan(data[name], options={"method": "cg"}, score=score)
+        assert ("knows 0 of the 40 examples" in capsys.readouterr().err) == known
 
 
 @pytest.mark.parametrize(

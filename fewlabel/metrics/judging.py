@@ -30,6 +30,7 @@ __all__ = ["check_data", "check_numbers", "judge", "judge_draws", "nearest_train
 
 Reference = Literal["report", "validation"]
 _WEAK = 0.8
+_TWO_OF = 8  # labelled images of a class: two of them are held out, if a score model lets them
 _MOST_REAL = 100_000
 
 
@@ -241,6 +242,8 @@ def check_data(
             where = f"{'in' if inside else 'outside'} the validation split"
             listed = is_table(splits.labels) and inside
             fewer = f", or list fewer of them in {splits.labels}" if listed else ""
+            if inside and not listed and (dataset.labels == label).sum() >= _TWO_OF:
+                fewer = ", or leave --score out if there is one: its score model saw the others"
             otherwise = "train one method, with fewlabel train" if inside else f"leave {name} out"
             raise UserError(
                 f"{name} needs {least} labelled examples of each class {where}, and of class "
